@@ -1,0 +1,73 @@
+# make run and make test do everything themselves on a Debian machine with Go: see docs/testing.md.
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
+
+benchmarks = go test -run '^$$' -bench . -benchtime 3x
+
+.PHONY: help run test podman kubernetes check format bench soak images build clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: ## build wharf and run examples/hello with it, in real containers
+	@scripts/setup run
+	@CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+	@scripts/with-docker busybox bin/wharf run examples/hello
+
+test: ## all checks and all tests
+	@scripts/setup test
+	@scripts/check source
+	@scripts/with-docker -lock=test busybox,go,wharf scripts/check tests
+	@scripts/with-containerd -lock=test "" scripts/check driver containerd
+	@scripts/with-podman -lock=test busybox scripts/check driver podman
+	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
+	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
+	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
+	@current=$$(scripts/current-docker) && \
+		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
+		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
+	@scripts/check author
+
+podman: ## the tests of the Podman driver alone, rootful and rootless
+	@scripts/setup test
+	@scripts/with-podman -lock=test busybox scripts/check driver podman
+	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
+
+kubernetes: ## the tests of the Kubernetes driver alone
+	@scripts/setup test
+	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
+
+check: ## the checks of the source alone; needs no Docker
+	@scripts/setup test
+	@scripts/check source
+
+format: ## format the source
+	@git ls-files -co --exclude-standard -- '*.go' | xargs -r -d '\n' go tool -modfile=tools/lint/go.mod goimports -w -local github.com/wharfci/wharf
+
+bench: ## measure against the bare API of each runtime
+	@scripts/setup test
+	@CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+	@go build -o bin/bench ./bench
+	@scripts/with-docker -lock=test busybox bin/bench -wharf bin/wharf
+	@scripts/with-podman -lock=test busybox $(benchmarks) ./driver/podman
+	@scripts/with-containerd -lock=test busybox $(benchmarks) ./driver/containerd
+	@scripts/with-kubernetes -lock=test busybox,helper $(benchmarks) ./driver/kubernetes
+
+soak: ## the long tests: random interrupts and broken connections, repeated
+	@scripts/setup test
+	@scripts/with-docker -lock=test busybox env WHARF_SOAK=1 WHARF_TEST_INTERRUPTS=50 go test -count=1 -timeout 80m ./worker/... ./cmd/wharf/...
+	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
+	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
+	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd
+	@scripts/with-kubernetes -lock=test helper env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 120m -run UnderFaults ./driver/kubernetes
+
+images: ## make the images of the tests and examples and load them into Docker
+	@scripts/setup run
+	@scripts/with-docker busybox,go,wharf true
+
+build: ## bin/wharf
+	CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+
+clean: ## remove what make has made, also in the user's cache directory
+	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/wharf-ci/images"

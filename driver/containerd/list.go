@@ -1,0 +1,96 @@
+//go:build linux
+
+package containerd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/containers"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// List returns the owner's tasks. See [driver.Driver].
+func (d *Driver) List(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
+	ctx, done := d.begin(ctx)
+	defer done()
+	list, err := d.list(ctx, opts)
+	return list, driver.Wrap(ctx, "list", "", classify(err))
+}
+
+// mains returns the main containers of the owner.
+func (d *Driver) mains(ctx context.Context) ([]containers.Container, error) {
+	return d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==%q,labels.%q==%s", labelOwner, d.owner, labelKind, kindTask))
+}
+
+func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
+	if err := driver.ValidLabels(opts.Labels); err != nil {
+		return nil, err
+	}
+	mains, err := d.mains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	want := withPrefix(opts.Labels)
+	list := make([]driver.Task, 0, len(mains))
+	for _, c := range mains {
+		if !matches(c.Labels, want) {
+			continue
+		}
+		t, err := d.taskOf(ctx, c)
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	slices.SortFunc(list, func(a, b driver.Task) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name)) })
+	return list, nil
+}
+
+func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Task, error) {
+	h := d.handle(c.ID, c.Labels[labelUID])
+	t := driver.Task{ID: driver.TaskID(h.String()), Name: c.Labels[labelName], Labels: userLabels(c.Labels), Created: c.CreatedAt.UTC()}
+	s, err := d.statusOf(ctx, h, c)
+	if errors.Is(err, errBusy) { // one hanging shim must not hide all tasks
+		t.State, t.Reason = driver.StateUnknown, errBusy.Error()
+		return t, nil
+	}
+	if err != nil {
+		return t, err
+	}
+	switch s.phase {
+	case phaseCreated:
+		t.State = driver.StateCreated
+		if c.Labels[labelMembers] != "" {
+			t.State, t.Reason, err = d.groupState(ctx, h)
+		}
+	case phaseRunning:
+		t.State = driver.StateRunning
+	case phaseGoing:
+		t.State, t.Reason = driver.StateEnded, "its removal has begun"
+	default:
+		t.State = driver.StateEnded
+	}
+	return t, err
+}
+
+// groupState tells a task that was not started from one whose init containers or services are on their way.
+func (d *Driver) groupState(ctx context.Context, h handle) (driver.State, string, error) {
+	g, err := d.group(ctx, h)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, c := range slices.Backward(g.all()) {
+		if !d.startedAt(h, c).IsZero() {
+			return driver.StateStarting, nameOf(c) + " was started", nil
+		}
+	}
+	return driver.StateCreated, "", nil
+}

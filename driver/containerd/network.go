@@ -1,0 +1,302 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// networks are the two CNI networks of a state directory.
+type networks struct {
+	cni           *libcni.CNIConfig
+	shared, apart *libcni.NetworkConfigList
+}
+
+// subnets cuts the configured range in two.
+func (c *Config) subnets() (halves [2]netip.Prefix, err error) {
+	s := firstOf(c.Subnet, "10.87.0.0/16")
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() || p.Bits() > 28 || p.Masked() != p {
+		return halves, driver.WithClass(errdefs.ErrInvalidArgument, "Subnet %q: must be a range of IPv4 addresses of at least 16, such as 10.87.0.0/16", s)
+	}
+	upper := p.Addr().As4()
+	bit := p.Bits()
+	upper[bit/8] |= 0x80 >> (bit % 8)
+	return [2]netip.Prefix{netip.PrefixFrom(p.Addr(), bit+1), netip.PrefixFrom(netip.AddrFrom4(upper), bit+1)}, nil
+}
+
+// networks returns the CNI networks; the plugins make the bridges when they are first used.
+func (d *Driver) networks(ctx context.Context) (*networks, error) {
+	return d.nets.Do(ctx, func(context.Context) (*networks, error) {
+		for _, plugin := range []string{"bridge", "host-local"} {
+			if !slices.ContainsFunc(d.cfg.CNI, func(dir string) bool { _, err := exec.LookPath(filepath.Join(dir, plugin)); return err == nil }) {
+				return nil, driver.WithClass(errdefs.ErrFailedPrecondition, "no CNI plugin %s in %s: install them (Debian: apt-get install containernetworking-plugins)", plugin, strings.Join(d.cfg.CNI, ":"))
+			}
+		}
+		halves, err := d.cfg.subnets()
+		if err != nil {
+			return nil, err
+		}
+		exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}} // libcni makes one itself when it is first used, and races
+		n := &networks{cni: libcni.NewCNIConfigWithCacheDir(d.cfg.CNI, filepath.Join(d.cfg.State, "cni"), exec)}
+		sum := sha256.Sum256([]byte(d.cfg.State))
+		if n.shared, err = d.conflist("wharf", fmt.Sprintf("wh%x", sum[:4]), halves[0]); err == nil {
+			n.apart, err = d.conflist("wharf-own", fmt.Sprintf("wh%xo", sum[:4]), halves[1])
+		}
+		return n, err
+	})
+}
+
+func (d *Driver) conflist(name, bridge string, subnet netip.Prefix) (*libcni.NetworkConfigList, error) {
+	type object = map[string]any
+	conf, err := json.Marshal(object{"cniVersion": "1.0.0", "name": name, "plugins": []object{
+		{
+			"type": "bridge", "bridge": bridge, "isGateway": true, "ipMasq": true,
+			"ipam": object{
+				"type": "host-local", "dataDir": filepath.Join(d.cfg.State, "ipam"),
+				"ranges": [][]object{{{"subnet": subnet.String()}}}, "routes": []object{{"dst": "0.0.0.0/0"}},
+			},
+		},
+		{"type": "firewall", "ingressPolicy": "same-bridge"},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return libcni.ConfListFromBytes(conf)
+}
+
+// attachment is what is noted about a network namespace, beside it.
+type attachment struct {
+	Mode     driver.NetworkMode
+	Address  string // IPv4, or empty
+	Hostname string
+	DNS      []string
+	Hosts    map[string]string
+}
+
+func (d *Driver) attachmentFile(uid string) string { return d.netnsFile(uid) + ".json" }
+
+func (d *Driver) attachmentOf(uid string) (attachment, error) {
+	var a attachment
+	b, err := os.ReadFile(d.attachmentFile(uid))
+	if err == nil {
+		err = json.Unmarshal(b, &a)
+	}
+	return a, err
+}
+
+func (d *Driver) note(uid string, a attachment) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(d.attachmentFile(uid), b, 0o600)
+}
+
+// attach makes a network namespace with its network. What it has made when it fails is left to leaveNetwork.
+func (d *Driver) attach(ctx context.Context, uid string, spec driver.Network, hostname string) (attachment, error) {
+	a := attachment{Mode: spec.Mode, Hostname: firstOf(spec.Hostname, hostname), DNS: spec.DNS, Hosts: spec.Hosts}
+	if err := os.MkdirAll(filepath.Dir(d.netnsFile(uid)), 0o711); err != nil {
+		return a, err
+	}
+	if err := d.note(uid, a); err != nil {
+		return a, err
+	}
+	if err := makeNetns(d.netnsFile(uid)); err != nil {
+		return a, err
+	}
+	if spec.Mode == driver.NetworkNone {
+		return a, nil
+	}
+	n, err := d.networks(ctx)
+	if err != nil {
+		return a, err
+	}
+	list := n.shared
+	if spec.Mode == driver.NetworkOwn {
+		list = n.apart
+	}
+	res, err := connectTo(ctx, n.cni, list, d.runtimeConf(uid))
+	if err != nil {
+		return a, fmt.Errorf("set up the network: %w", err)
+	}
+	result, err := types100.GetResult(res)
+	if err != nil {
+		return a, err
+	}
+	if len(result.IPs) > 0 {
+		a.Address = result.IPs[0].Address.IP.String()
+	}
+	if spec.Mode == driver.NetworkOwn {
+		if err := isolate(result); err != nil {
+			return a, err
+		}
+	}
+	return a, d.note(uid, a)
+}
+
+// connectTo runs the plugins. Those that are the first on a machine to make the firewall's chains get into each other's way; they begin again.
+func connectTo(ctx context.Context, cni *libcni.CNIConfig, list *libcni.NetworkConfigList, conf *libcni.RuntimeConf) (types.Result, error) {
+	for tries := 5; ; tries-- {
+		res, err := cni.AddNetworkList(ctx, list, conf)
+		if err == nil || tries == 0 || !strings.Contains(err.Error(), "File exists") {
+			return res, err
+		}
+		if err := cni.DelNetworkList(ctx, list, conf); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (d *Driver) runtimeConf(uid string) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{ContainerID: "wharf-" + uid, NetNS: d.netnsFile(uid), IfName: "eth0"}
+}
+
+// isolate keeps the host's end of a connection from exchanging anything with others on its bridge that are isolated too.
+func isolate(result *types100.Result) error {
+	for _, i := range result.Interfaces {
+		port := filepath.Join("/sys/class/net", i.Name, "brport", "isolated")
+		if i.Sandbox != "" {
+			continue
+		}
+		if err := os.WriteFile(port, []byte("1"), 0); err == nil {
+			return nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("isolate the task on its bridge: %w", err)
+		}
+	}
+	return driver.WithClass(errdefs.ErrInternal, "the CNI plugin does not name the host's end of the connection")
+}
+
+// leaveNetwork removes a namespace and its network. One that is not there is no error.
+func (d *Driver) leaveNetwork(ctx context.Context, uid string) error {
+	a, err := d.attachmentOf(uid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && a.Mode != driver.NetworkNone {
+		n, err := d.networks(ctx)
+		if err != nil {
+			return err
+		}
+		list := n.shared
+		if a.Mode == driver.NetworkOwn {
+			list = n.apart
+		}
+		rt := d.runtimeConf(uid)
+		if !isNetns(rt.NetNS) {
+			rt.NetNS = ""
+		}
+		if err := n.cni.DelNetworkList(ctx, list, rt); err != nil {
+			return fmt.Errorf("take down the network: %w", err)
+		}
+	}
+	if err := dropNetns(d.netnsFile(uid)); err != nil {
+		return err
+	}
+	if err := os.Remove(d.attachmentFile(uid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// taskNetwork is the network of one task.
+type taskNetwork struct {
+	uid      string // whose namespace it is: the task's own or a sandbox's
+	hostname string
+}
+
+// joinNetwork makes the task's network or finds its sandbox, and writes the files that tell of it.
+func (m *maker) joinNetwork(ctx context.Context) error {
+	var a attachment
+	var err error
+	switch {
+	case m.spec.Sandbox != "":
+		if m.net.uid, err = m.sandboxUID(m.spec.Sandbox); err != nil {
+			return err
+		}
+		a, err = m.attachmentOf(m.net.uid)
+	default:
+		m.net.uid = m.uid
+		a, err = m.attach(ctx, m.uid, m.spec.Network, m.spec.Name)
+	}
+	if err != nil {
+		return err
+	}
+	m.net.hostname = a.Hostname
+	return m.writeNetworkFiles(a)
+}
+
+func (m *maker) writeNetworkFiles(a attachment) error {
+	var hosts strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	fmt.Fprintf(&hosts, "%s\t%s\n", firstOf(a.Address, "127.0.0.1"), a.Hostname)
+	for _, s := range m.spec.Services {
+		fmt.Fprintf(&hosts, "127.0.0.1\t%s\n", s.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Hosts)) {
+		fmt.Fprintf(&hosts, "%s\t%s\n", a.Hosts[name], name)
+	}
+	for name, text := range map[string]string{"hosts": hosts.String(), "hostname": a.Hostname + "\n", "resolv.conf": resolvConf(a)} {
+		if err := os.WriteFile(filepath.Join(m.taskDir(m.h), name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolvConf is the host's, unless the task names its own servers. A resolver that listens on the host's loopback is out
+// of a task's reach; those behind it are where systemd keeps them.
+func resolvConf(a attachment) string {
+	if a.Mode == driver.NetworkNone {
+		return ""
+	}
+	var b strings.Builder
+	for _, s := range a.DNS {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if b.Len() > 0 {
+		return b.String()
+	}
+	for _, file := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+		text, err := os.ReadFile(file)
+		if err == nil && !strings.Contains(string(text), "nameserver 127.") && !strings.Contains(string(text), "nameserver ::1") {
+			return string(text)
+		}
+	}
+	return ""
+}
+
+// rejoinNetwork refuses a container whose network a restart of the machine has taken.
+func (d *Driver) rejoinNetwork(c containers.Container) error {
+	uid := c.Labels[labelNetwork]
+	if uid == "" || isNetns(d.netnsFile(uid)) {
+		return nil
+	}
+	if uid != c.Labels[labelUID] {
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task's sandbox is gone; make the task again")
+	}
+	return driver.WithClass(errdefs.ErrFailedPrecondition, "the task's network is gone, as after a restart of the machine; make the task again")
+}

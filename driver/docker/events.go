@@ -1,0 +1,131 @@
+package docker
+
+import (
+	"context"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// Events tells of the owner's tasks. See [driver.Eventer].
+func (d *Driver) Events(ctx context.Context, opts driver.ListOptions, f func(driver.Event) error) error {
+	ctx, done := d.begin(ctx)
+	defer done()
+	stream, leave := d.hub.listen()
+	defer leave()
+	t := &teller{d: d, opts: opts, f: f, known: map[driver.TaskID]driver.State{}}
+	err := t.all(ctx)
+	for err == nil {
+		var list []*events.Message
+		if list, err = stream.next(ctx); err != nil {
+			break
+		}
+		for _, m := range list {
+			if err = t.tell(ctx, m); err != nil {
+				break
+			}
+		}
+	}
+	if t.own != nil {
+		return t.own
+	}
+	return driver.Wrap(ctx, "events", "", classify(err))
+}
+
+// teller turns what the daemon says about containers into what changed in tasks, and
+// says nothing twice.
+type teller struct {
+	d     *Driver
+	opts  driver.ListOptions
+	f     func(driver.Event) error
+	own   error // what f returned
+	known map[driver.TaskID]driver.State
+}
+
+// all looks at every task, and tells what differs from what is known.
+func (t *teller) all(ctx context.Context) error {
+	var tasks []driver.Task
+	err := t.d.patiently(ctx, func() (err error) {
+		tasks, err = t.d.list(ctx, t.opts)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	here := map[driver.TaskID]bool{}
+	for _, task := range tasks {
+		here[task.ID] = true
+		if err := t.change(driver.Event{Task: task.ID, State: task.State, Reason: task.Reason, Time: time.Now()}); err != nil {
+			return err
+		}
+	}
+	for id, state := range t.known {
+		if !here[id] {
+			if err := t.change(driver.Event{Task: id, State: state, Removed: true, Time: time.Now()}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *teller) change(e driver.Event) error {
+	state, known := t.known[e.Task]
+	if known && state == e.State && !e.Removed || !known && e.Removed {
+		return nil
+	}
+	t.known[e.Task] = e.State
+	if e.Removed {
+		delete(t.known, e.Task)
+	}
+	t.own = t.f(e)
+	return t.own
+}
+
+// tell handles one event of the daemon.
+func (t *teller) tell(ctx context.Context, m *events.Message) error {
+	if m == nil {
+		return t.all(ctx)
+	}
+	labels := m.Actor.Attributes
+	for k, v := range t.opts.Labels {
+		if got, ok := labels[labelUser+k]; labels[labelKind] == kindTask && (!ok || got != v) {
+			return nil
+		}
+	}
+	if labels[labelKind] != kindTask {
+		if (labels[labelKind] == kindInit || labels[labelKind] == kindService) && m.Action == events.ActionStart {
+			return t.all(ctx) // the task is starting
+		}
+		return nil
+	}
+	e := driver.Event{Task: driver.TaskID(handleOf(m.Actor.ID, labels).String()), Time: time.Unix(0, m.TimeNano)}
+	last := t.known[e.Task]
+	switch m.Action {
+	case events.ActionCreate:
+		e.State = driver.StateCreated
+	case events.ActionStart:
+		e.State = driver.StateRunning
+	case events.ActionDie:
+		e.State = driver.StateEnded
+	case events.ActionDestroy:
+		e.State, e.Removed = last, true
+	default:
+		return t.all(ctx) // stopped before its start, or not startable
+	}
+	if !e.Removed && e.State < last {
+		return nil // told already: the daemon repeats what happened last to a new connection
+	}
+	if _, known := t.known[e.Task]; !known && !e.Removed && !t.exists(ctx, m.Actor.ID) {
+		return nil
+	}
+	return t.change(e)
+}
+
+// exists keeps a repeated event from telling of a task that was removed long since.
+func (t *teller) exists(ctx context.Context, id string) bool {
+	_, err := t.d.inspect(ctx, id)
+	return err == nil
+}

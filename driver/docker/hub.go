@@ -1,0 +1,215 @@
+package docker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+)
+
+// hub reads the daemon's events, on one connection for all who wait, and wakes those whom they
+// concern. It is opened when it is first needed.
+type hub struct {
+	d       *Driver
+	start   sync.Once
+	mu      sync.Mutex
+	wakers  map[string]map[*waker]struct{} // by container
+	streams map[*eventStream]struct{}
+}
+
+// waker is woken, at least once, after anything that may have changed its container's state.
+type waker struct {
+	ch     chan struct{}
+	starts bool        // it wants to hear of a start, too
+	died   atomic.Bool // the daemon told of the container's end
+}
+
+// eventStream gets every event; nil stands for a new connection, before which events may have been missed.
+type eventStream struct {
+	mu   sync.Mutex
+	list []*events.Message
+	news chan struct{}
+}
+
+func newHub(d *Driver) *hub {
+	return &hub{d: d, wakers: map[string]map[*waker]struct{}{}, streams: map[*eventStream]struct{}{}}
+}
+
+func (h *hub) open() { h.start.Do(func() { h.d.tasks.Go(h.run) }) }
+
+// watch registers a waker, which is told of a start if starts is set; leave takes it away.
+func (h *hub) watch(id string, starts bool) (w *waker, leave func()) {
+	h.open()
+	w = &waker{ch: make(chan struct{}, 1), starts: starts}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.wakers[id] == nil {
+		h.wakers[id] = map[*waker]struct{}{}
+	}
+	h.wakers[id][w] = struct{}{}
+	return w, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.wakers[id], w)
+		if len(h.wakers[id]) == 0 {
+			delete(h.wakers, id)
+		}
+	}
+}
+
+// await returns when something happened to the container after changed had said that nothing had yet.
+func (h *hub) await(ctx context.Context, id string, changed func() bool) error {
+	w, leave := h.watch(id, true)
+	defer leave()
+	if changed() {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.ch:
+		return nil
+	}
+}
+
+// poke wakes those who wait for the container; started says that all that happened is its start.
+func (h *hub) poke(id string, started bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.wakers[id] {
+		if w.starts || !started {
+			w.wake()
+		}
+	}
+}
+
+func (w *waker) wake() {
+	select {
+	case w.ch <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// listen registers a stream of all events; leave takes it away.
+func (h *hub) listen() (s *eventStream, leave func()) {
+	h.open()
+	s = &eventStream{news: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.streams[s] = struct{}{}
+	return s, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.streams, s)
+	}
+}
+
+func (s *eventStream) add(m *events.Message) {
+	s.mu.Lock()
+	s.list = append(s.list, m)
+	s.mu.Unlock()
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for events and returns them.
+func (s *eventStream) next(ctx context.Context) ([]*events.Message, error) {
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.news:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.list
+	s.list = nil
+	return list, nil
+}
+
+// run keeps a connection for events until the driver is closed.
+func (h *hub) run() {
+	ctx := h.d.ctx
+	for pause := 50 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
+		began := time.Now()
+		h.read(ctx)
+		if time.Since(began) > 10*time.Second {
+			pause = 50 * time.Millisecond
+		}
+		retry := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+		case <-retry.C:
+		}
+	}
+}
+
+// read passes events on until the connection breaks. It asks for the last seconds too: the daemon answers
+// before it has begun to listen.
+func (h *hub) read(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := h.d.filters("", nil).Add("type", string(events.ContainerEventType)).
+		Add("event", string(events.ActionCreate), string(events.ActionStart), string(events.ActionDie), string(events.ActionDestroy), string(events.ActionUpdate))
+	since := strconv.FormatInt(time.Now().Add(-2*time.Second).Unix(), 10)
+	res := h.d.api.Events(ctx, client.EventsListOptions{Filters: f, Since: since})
+	select {
+	case <-res.Err:
+		return
+	default:
+	}
+	h.connected()
+	for {
+		select {
+		case m := <-res.Messages:
+			h.pass(&m)
+		case <-res.Err:
+			return
+		}
+	}
+}
+
+// connected wakes everybody: what happened without a connection is not told again.
+func (h *hub) connected() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, ws := range h.wakers {
+		for w := range ws {
+			w.wake()
+		}
+	}
+	for s := range h.streams {
+		s.add(nil)
+	}
+}
+
+func (h *hub) pass(m *events.Message) {
+	h.mu.Lock()
+	for w := range h.wakers[m.Actor.ID] {
+		switch m.Action {
+		case events.ActionCreate:
+		case events.ActionDie:
+			w.died.Store(true)
+			w.wake()
+		case events.ActionStart:
+			if w.starts {
+				w.wake()
+			}
+		default:
+			w.wake()
+		}
+	}
+	streams := slices.Collect(maps.Keys(h.streams))
+	h.mu.Unlock()
+	for _, s := range streams {
+		s.add(m)
+	}
+}

@@ -1,0 +1,111 @@
+package docker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// List returns the owner's tasks. See [driver.Driver].
+func (d *Driver) List(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
+	ctx, done := d.begin(ctx)
+	defer done()
+	tasks, err := d.list(ctx, opts)
+	return tasks, driver.Wrap(ctx, "list", "", classify(err))
+}
+
+func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
+	if err := driver.ValidLabels(opts.Labels); err != nil {
+		return nil, err
+	}
+	res, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.filters("", opts.Labels)})
+	if err != nil {
+		return nil, err
+	}
+	whole := map[string]bool{} // groups that have a main container
+	for _, c := range res.Items {
+		if c.Labels[labelKind] == kindTask {
+			whole[c.Labels[labelGroup]] = true
+		}
+	}
+	tasks := make([]driver.Task, 0, len(res.Items))
+	for _, c := range slices.Backward(res.Items) { // the daemon lists the newest first
+		var state driver.State
+		var reason string
+		var err error
+		switch {
+		case c.Labels[labelKind] == kindTask:
+			state, reason, err = d.taskState(ctx, c)
+		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
+			state, reason = driver.StateCreated, "its making has not ended, or broke off"
+		default:
+			continue
+		}
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, driver.Task{
+			ID: driver.TaskID(handleOf(c.ID, c.Labels).String()), Name: c.Labels[labelName], Labels: userLabels(c.Labels),
+			State: state, Reason: reason, Created: time.Unix(c.Created, 0).UTC(),
+		})
+	}
+	return tasks, nil
+}
+
+// taskState says where a task stands. The daemon lists as created also what failed to start, what was
+// stopped before and what is starting; so it is asked again about these.
+func (d *Driver) taskState(ctx context.Context, c container.Summary) (driver.State, string, error) {
+	switch c.State {
+	case container.StateRunning, container.StatePaused, container.StateRestarting:
+		return driver.StateRunning, "", nil
+	case container.StateExited, container.StateDead, container.StateRemoving:
+		return driver.StateEnded, "", nil
+	case container.StateCreated:
+	default:
+		return driver.StateUnknown, "", nil
+	}
+	main, err := d.inspect(ctx, c.ID)
+	if err != nil {
+		return 0, "", err
+	}
+	h := handleOf(c.ID, c.Labels)
+	switch phaseOf(main) {
+	case phaseCreated:
+		if h.group == "" {
+			return driver.StateCreated, "", nil
+		}
+		return d.groupState(ctx, h)
+	case phaseRunning:
+		return driver.StateRunning, "", nil
+	}
+	return driver.StateEnded, "", nil
+}
+
+// groupState tells a task that was not started from one whose init containers or services are on their way.
+func (d *Driver) groupState(ctx context.Context, h handle) (driver.State, string, error) {
+	g, err := d.group(ctx, h)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, c := range slices.Concat(g.inits, g.services) {
+		if c.State == container.StateRunning {
+			return driver.StateStarting, c.Labels[labelContainer] + " is running", nil
+		}
+		if c.State != container.StateCreated {
+			return driver.StateStarting, c.Labels[labelContainer] + " has run", nil
+		}
+	}
+	if g.held {
+		return driver.StateStarting, "the network is being set up", nil
+	}
+	return driver.StateCreated, "", nil
+}

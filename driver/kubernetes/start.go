@@ -1,0 +1,103 @@
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"github.com/containerd/errdefs"
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/driver/kubernetes/internal/wire"
+)
+
+// Start lets the keeper start the containers. See [driver.Driver].
+func (d *Driver) Start(ctx context.Context, id driver.TaskID) error {
+	ctx, done := d.begin(ctx)
+	defer done()
+	return driver.Wrap(ctx, "start", string(id), classify(d.start(ctx, id)))
+}
+
+func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
+	h, err := d.parse(string(id))
+	if err != nil {
+		return err
+	}
+	p, err := d.pod(ctx, h)
+	if err != nil {
+		return err
+	}
+	if gated(p, gateStart) {
+		if err := d.lift(ctx, p, gateStart); err != nil && !apierrors.IsInvalid(err) {
+			return err
+		}
+	}
+	// The pod of another process's Create, or a gated one, may still be on its way.
+	err = d.until(ctx, h, func(now *core.Pod) (bool, error) {
+		if now == nil {
+			return false, errNoTask
+		}
+		p = now
+		return allRun(now) || keeperEnded(now) || troubleOf(now) != nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	if keeperEnded(p) {
+		return nil // it has ended, as Wait says
+	}
+	if err := troubleOf(p); err != nil && !allRun(p) {
+		return driver.WithClass(cmp.Or[error](classOfWords(err.Error()), errdefs.ErrFailedPrecondition), "%s", err)
+	}
+	prefixes, err := d.prefixes(ctx, p)
+	if err != nil {
+		return err
+	}
+	_, err = d.ask(ctx, h, wire.Request{Op: wire.OpStart, Prefix: prefixes}, nil)
+	switch {
+	case errors.Is(err, errGone):
+		return errNoTask
+	case errors.Is(err, errKeeperGone):
+		return nil
+	}
+	return err
+}
+
+func gated(p *core.Pod, gate string) bool {
+	for _, g := range p.Spec.SchedulingGates {
+		if g.Name == gate {
+			return true
+		}
+	}
+	return false
+}
+
+// Stop ends a task. See [driver.Driver]. The keeper sees to the grace time, also when ctx has ended.
+func (d *Driver) Stop(ctx context.Context, id driver.TaskID, opts driver.StopOptions) error {
+	ctx, done := d.begin(ctx)
+	defer done()
+	return driver.Wrap(ctx, "stop", string(id), classify(d.stop(ctx, id, opts)))
+}
+
+func (d *Driver) stop(ctx context.Context, id driver.TaskID, opts driver.StopOptions) error {
+	if opts.Grace < 0 {
+		return driver.WithClass(errdefs.ErrInvalidArgument, "Grace: must not be negative")
+	}
+	h, err := d.parse(string(id))
+	if err != nil {
+		return err
+	}
+	if _, err := d.pod(ctx, h); err != nil {
+		return err
+	}
+	_, err = d.ask(ctx, h, wire.Request{Op: wire.OpStop, Grace: opts.Grace}, nil)
+	switch {
+	case errors.Is(err, errGone):
+		return errNoTask
+	case errors.Is(err, errKeeperGone):
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,345 @@
+package podman
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/driver/internal/bare"
+)
+
+// Create makes a task. See [driver.Driver].
+func (d *Driver) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
+	ctx, done := d.begin(ctx)
+	defer done()
+	spec.Init, spec.Services = slices.Clone(spec.Init), slices.Clone(spec.Services) // they are completed below
+	id, err := d.create(ctx, &spec)
+	return id, driver.Wrap(ctx, "create", spec.Name, classify(err))
+}
+
+func (d *Driver) create(ctx context.Context, spec *driver.TaskSpec) (driver.TaskID, error) {
+	if err := spec.Validate(); err != nil {
+		return "", err
+	}
+	if err := d.supported(ctx, spec); err != nil {
+		return "", err
+	}
+	service, err := d.info.Do(ctx, d.ask)
+	if err != nil {
+		return "", err
+	}
+	volumes, err := d.volumesOf(ctx, spec)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range containersOf(spec) {
+		if c.Pull == driver.PullAlways {
+			if err := d.pull(ctx, pullOf(c.Container)); err != nil {
+				return "", err
+			}
+		}
+	}
+	m := &maker{Driver: d, spec: spec, defaults: service.capabilities(), uid: newUID(), volumes: volumes}
+	h, err := m.make(ctx)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return "", errors.Join(err, m.undo(ctx))
+	}
+	d.fresh.Add(h.container)
+	return driver.TaskID(h.String()), nil
+}
+
+// maker makes the containers of one task, and remembers them so that they can be taken away.
+type maker struct {
+	*Driver
+	spec     *driver.TaskSpec
+	uid      string
+	volumes  map[driver.VolumeID]string
+	defaults []string // the capabilities that the service gives
+	made     []string // ids of containers
+	unsure   bool     // a create may have worked although its answer did not arrive
+}
+
+func (m *maker) make(ctx context.Context) (handle, error) {
+	sandbox := m.checkSandbox(ctx)
+	h := handle{owner: ownerSum(m.owner), joined: m.spec.Sandbox != ""}
+	network, err := m.networkOf(ctx, m.spec, m.uid)
+	if err != nil {
+		return handle{}, err
+	}
+	if m.spec.Network.Mode == driver.NetworkOwn {
+		h.network = m.uid
+		if err := m.makeNetwork(ctx, m.uid); err != nil {
+			return handle{}, err
+		}
+	}
+	members := containersOf(m.spec)
+	if len(members) > 1 {
+		h.group = m.uid
+		if m.spec.Sandbox == "" {
+			if network, err = m.holder(ctx, network); err != nil {
+				return handle{}, err
+			}
+		}
+	}
+	for _, c := range members {
+		id, err := m.member(ctx, c, h.group, network)
+		if err != nil {
+			return handle{}, err
+		}
+		if c.kind == kindTask {
+			h.container = id
+		}
+	}
+	return h, <-sandbox
+}
+
+// checkSandbox finds out, beside the creating, whether the sandbox exists: Podman says so in other words.
+func (m *maker) checkSandbox(ctx context.Context) <-chan error {
+	result := make(chan error, 1)
+	if m.spec.Sandbox == "" {
+		result <- nil
+		return result
+	}
+	go func() {
+		h, err := m.parse(string(m.spec.Sandbox))
+		if err == nil {
+			_, err = m.sandbox(ctx, h)
+		}
+		result <- err
+	}()
+	return result
+}
+
+// holder makes and starts the container that holds the namespace of a group, and returns how others join it. It
+// runs from now on: Podman prepares a container, to be listened to before its start, only in a namespace that is there.
+func (m *maker) holder(ctx context.Context, network containerSpec) (containerSpec, error) {
+	labels := m.labels(kindHolder, m.spec.Name, m.uid, m.spec.Labels) // the caller's, so that List finds it if nothing follows
+	labels[labelGroup] = m.uid
+	if network.Networks != nil {
+		labels[labelNetwork] = m.uid
+	}
+	pause := pauseSpec(m.containerName(m.spec.Name)+"__net", labels, network)
+	id, err := m.create(ctx, nil, &pause)
+	if err == nil {
+		err = m.startContainer(ctx, id)
+	}
+	return containerSpec{Network: namespace{"container", id}}, err
+}
+
+// member makes one container of the task, with its secrets, and returns its id.
+func (m *maker) member(ctx context.Context, c member, group string, network containerSpec) (string, error) {
+	if err := m.defaultCommand(ctx, c.Container); err != nil {
+		return "", err
+	}
+	spec := m.options(c, group, network)
+	id, err := m.create(ctx, c.Container, &spec)
+	if err != nil {
+		return "", err
+	}
+	if c.Security.NonRoot {
+		reason, err := m.rootReason(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if reason != "" {
+			if err := m.removeContainer(ctx, id); err != nil {
+				return "", err
+			}
+			spec.Labels[labelRefused] = reason
+			if id, err = m.create(ctx, c.Container, &spec); err != nil {
+				return "", err
+			}
+		}
+	}
+	return id, m.secrets(ctx, id)
+}
+
+// options is what the API gets to make a container.
+func (m *maker) options(c member, group string, network containerSpec) containerSpec {
+	name, user := m.containerName(m.spec.Name), m.spec.Labels
+	if c.kind != kindTask {
+		name, user = name+"_"+c.Name, nil
+	}
+	labels := m.labels(c.kind, m.spec.Name, m.uid, user)
+	if group != "" {
+		labels[labelGroup] = group
+	}
+	if m.spec.Network.Mode == driver.NetworkOwn {
+		labels[labelNetwork] = m.uid
+	}
+	if m.spec.Sandbox != "" {
+		labels[labelJoined] = "true"
+	}
+	if c.kind != kindTask {
+		labels[labelContainer] = c.Name
+		labels[labelOrder] = strconv.Itoa(c.order)
+	}
+	if c.kind == kindService {
+		ready, _ := json.Marshal(m.spec.Services[c.order].Ready) // numbers and strings always marshal
+		labels[labelReady] = string(ready)
+	}
+	spec := network
+	spec.Name, spec.Labels = name, labels
+	spec.fill(c.Container, m.volumes, m.defaults)
+	return spec
+}
+
+// create makes a container, after fetching its image and making the shared network if they are missing; c is nil for a helper.
+func (m *maker) create(ctx context.Context, c *driver.Container, spec *containerSpec) (string, error) {
+	for image, network := false, false; ; {
+		id, err := m.createOnce(ctx, spec)
+		switch {
+		case noImage(err) && !image:
+			image = true
+			err = m.supply(ctx, c, spec, err)
+		case noNetwork(err) && !network: // Podman looks for it when it has the image
+			network = true
+			err = m.makeSharedNetwork(ctx)
+		default:
+			return id, err
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// supply gets the image of a container of which the service has said that it is missing.
+func (m *maker) supply(ctx context.Context, c *driver.Container, spec *containerSpec, missing error) error {
+	switch {
+	case c == nil && spec.Image == walkProgram.Image():
+		return m.loadHelper(ctx, walkProgram)
+	case c == nil:
+		return m.loadHelper(ctx, bare.Pause)
+	case c.Pull == driver.PullNever:
+		return missing
+	}
+	return m.pull(ctx, pullOf(c))
+}
+
+// createOnce does not heed the end of ctx while the service works: a create that is abandoned might
+// still succeed, and nobody would know. It takes a fraction of a second.
+func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, error) {
+	if err := context.Cause(ctx); err != nil {
+		return "", err
+	}
+	dctx, cancel := detached(ctx)
+	defer cancel()
+	var made struct {
+		ID string `json:"Id"`
+	}
+	err := m.api.call(dctx, "POST", "/containers/create", nil, spec, &made)
+	if err == nil {
+		m.made = append(m.made, made.ID)
+		return made.ID, context.Cause(ctx)
+	}
+	if answered(err) && strings.Contains(err.Error(), "already in use") {
+		m.awaitListed(dctx, spec.Name)
+		return "", driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", err)
+	}
+	var dial *net.OpError
+	m.unsure = m.unsure || !answered(err) && !(errors.As(err, &dial) && dial.Op == "dial")
+	return "", err
+}
+
+// listTime is how long it may take until a container is listed whose name is taken. One that never is was left by a service that was killed.
+const listTime = 10 * time.Second
+
+// awaitListed returns when the container that has the name is listed, so that who is told of it also finds it: one that the service is just making,
+// for a caller whose connection broke, has its name before.
+func (m *maker) awaitListed(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	unsure := func() bool {
+		_, err := m.look(ctx, name)
+		return err != nil && (errdefs.IsNotFound(err) || unreachable(err)) && ctx.Err() == nil
+	}
+	if !unsure() {
+		return
+	}
+	stream, leave := m.hub.listen()
+	defer leave()
+	for unsure() {
+		if _, err := stream.next(ctx); err != nil {
+			return
+		}
+	}
+}
+
+// undo takes away what was made, also when ctx has ended.
+func (m *maker) undo(ctx context.Context) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	ids := m.made
+	if m.unsure {
+		ids = append(ids, m.straggler(ctx)...)
+	}
+	var errs []error
+	for _, id := range slices.Backward(ids) { // the first may hold the network of the others
+		errs = append(errs, m.removeContainer(ctx, id))
+	}
+	if m.spec.Network.Mode == driver.NetworkOwn {
+		errs = append(errs, m.dropNetwork(ctx, m.uid))
+	}
+	return errors.Join(errs...)
+}
+
+// stragglerTime is how long a create may go on whose answer did not arrive.
+const stragglerTime = 3 * time.Second
+
+// straggler returns the container that the service made, or is just making, although nobody heard of it. It is listed when its
+// making has ended; its name is taken before.
+func (m *maker) straggler(ctx context.Context) (ids []string) {
+	ctx, cancel := context.WithTimeout(ctx, stragglerTime)
+	defer cancel()
+	stream, leave := m.hub.listen()
+	defer leave()
+	f := m.filters("", nil)
+	f["label"] = append(f["label"], labelUID+"="+m.uid)
+	for len(ids) == 0 {
+		list, err := m.list(ctx, f)
+		for _, c := range list {
+			if err == nil && !slices.Contains(m.made, c.ID) {
+				ids = append(ids, c.ID)
+			}
+		}
+		if len(ids) > 0 {
+			break
+		}
+		if _, err := stream.next(ctx); err != nil {
+			break
+		}
+	}
+	return ids
+}
+
+// defaultCommand replaces an empty but given list of arguments, which the API cannot tell from
+// none, by the image's own entrypoint with nothing behind it.
+func (m *maker) defaultCommand(ctx context.Context, c *driver.Container) error {
+	if c.Entrypoint != nil || c.Args == nil || len(c.Args) > 0 {
+		return nil
+	}
+	img, err := m.image(ctx, c.Image)
+	if errdefs.IsNotFound(err) && c.Pull != driver.PullNever {
+		if err := m.pull(ctx, pullOf(c)); err != nil {
+			return err
+		}
+		img, err = m.image(ctx, c.Image)
+	}
+	if err != nil {
+		return err
+	}
+	c.Entrypoint = slices.Clone(img.Config.Entrypoint)
+	return nil
+}

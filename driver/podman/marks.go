@@ -1,0 +1,59 @@
+package podman
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+)
+
+// A mark says of a main container that will never run, or could not be started, why not. Podman has no place for that in
+// a container that was made; so a mark is an empty volume, named after the container, with labels.
+const (
+	markStopped  = 1    // Stop was called before the start
+	markRefused  = 2    // labelRefused says why
+	markFailed   = 3    // the runtime could not start it; the mark's reason says why
+	markSandbox  = 4    // its sandbox does not run any more
+	markGone     = 5    // of a sandbox: it was removed, and goes with the last container in it
+	markInit     = 1000 // and the number of the init container that failed
+	markDied     = 2000 // and the number of the service that died
+	markNotReady = 3000 // and the number of the service that was not ready in time
+)
+
+func (d *Driver) markName(id string) string { return "wharf_" + d.owner + "__mark_" + id[:24] }
+
+// setMark notes why a container will not run, and wakes whoever waits for it. The first mark stays.
+func (d *Driver) setMark(ctx context.Context, id string, mark int, reason string) error {
+	labels := map[string]string{
+		labelOwner: d.owner, labelKind: kindMark, labelContainer: id, labelMark: strconv.Itoa(mark), labelReason: reason,
+	}
+	err := d.makeVolume(ctx, d.markName(id), labels)
+	d.hub.poke(id, false)
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// readMark completes what is known of a container.
+func (d *Driver) readMark(ctx context.Context, c *inspected) error {
+	v, err := d.inspectVolume(ctx, d.markName(c.ID))
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.mark, _ = strconv.Atoi(v.Labels[labelMark])
+	c.reason = v.Labels[labelReason]
+	return nil
+}
+
+// dropMark removes the mark of a container that is gone.
+func (d *Driver) dropMark(ctx context.Context, id string) error {
+	err := d.api.call(ctx, "DELETE", "/volumes/"+d.markName(id), nil, nil, nil)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

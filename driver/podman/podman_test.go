@@ -1,0 +1,136 @@
+package podman
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// testImage is one with busybox, which the tests' set-up loads.
+const testImage = "localhost/wharf/busybox:1"
+
+// open returns a driver of an owner that no other test has.
+func open(t testing.TB) *Driver {
+	t.Helper()
+	d, err := New(Config{Owner: "test-" + newUID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := d.Capabilities(t.Context()); err != nil {
+		t.Fatalf("these tests need a Podman service: %v", err)
+	}
+	return d
+}
+
+func sh(script string) driver.Container {
+	return driver.Container{Image: testImage, Args: []string{"sh", "-c", script}, Pull: driver.PullNever}
+}
+
+func create(t testing.TB, d *Driver, spec driver.TaskSpec) driver.TaskID {
+	t.Helper()
+	if spec.Name == "" {
+		spec.Name = "task-" + newUID()
+	}
+	id, err := d.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Remove(context.Background(), id); err != nil {
+			t.Error(err)
+		}
+	})
+	return id
+}
+
+// follow starts a task and returns its log, from the first line on.
+func follow(ctx context.Context, t testing.TB, d *Driver, id driver.TaskID) driver.LogReader {
+	t.Helper()
+	r, err := d.Logs(ctx, id, driver.LogOptions{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	if err := d.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func readAll(t testing.TB, r driver.LogReader) (lines []string, err error) {
+	t.Helper()
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		}
+		if err != nil {
+			return lines, err
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s", e.Container, e.Stream, e.Line))
+	}
+}
+
+func TestLife(t *testing.T) {
+	d := open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	id := create(t, d, driver.TaskSpec{Container: sh("echo hello; echo oops >&2; printf last; exit 3")})
+	r := follow(ctx, t, d, id)
+	lines, err := readAll(t, r)
+	if err != nil || len(lines) != 3 {
+		t.Errorf("log: %q, %v", lines, err)
+	}
+	res, err := d.Wait(ctx, id)
+	if err != nil || res.Outcome != driver.Exited || res.Code != 3 {
+		t.Errorf("result: %v, %v", res, err)
+	}
+	again, err := d.Logs(ctx, id, driver.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if more, err := readAll(t, again); err != nil || len(more) != 3 {
+		t.Errorf("log read again: %q, %v", more, err)
+	}
+	if err := d.Remove(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Wait(ctx, id); !errdefs.IsNotFound(err) {
+		t.Errorf("Wait after Remove: %v", err)
+	}
+}
+
+func TestGroup(t *testing.T) {
+	d := open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	init := sh("echo one")
+	init.Name = "first"
+	service := sh("echo serving; touch /tmp/ready; trap 'exit 0' TERM; sleep 100 & wait")
+	service.Name = "db"
+	id := create(t, d, driver.TaskSpec{
+		Container: sh("sleep 0.3; echo main"), Init: []driver.Container{init},
+		Services: []driver.Service{{Container: service, Ready: driver.Ready{Exec: []string{"test", "-f", "/tmp/ready"}}}},
+	})
+	r := follow(ctx, t, d, id)
+	lines, err := readAll(t, r)
+	if err != nil || len(lines) != 3 {
+		t.Errorf("log: %q, %v", lines, err)
+	}
+	if res, err := d.Wait(ctx, id); err != nil || !res.Succeeded() {
+		t.Errorf("result: %v, %v", res, err)
+	}
+}

@@ -1,0 +1,134 @@
+// Images makes the images that the tests and examples use from what is on the machine, and loads them into Docker, or
+// another runtime, so that nothing needs a registry.
+//
+//	images [-o DIR | -containerd NAMESPACE] [NAME…]
+//
+//	busybox   localhost/wharf/busybox:1   a shell and small tools, from Debian's busybox-static
+//	go        localhost/wharf/go:1        the Go toolchain at hand, beside the same tools; no C compiler, no Git
+//	helper    localhost/wharf/helper:1    the program of the driver for Kubernetes that runs in pods, and nothing else
+//	wharf     localhost/wharf/self:1      the same, with Git and the modules that Wharf itself needs
+//
+// Without a NAME all are made. An image that the daemon has, made from the same things, is left alone, which takes
+// a few milliseconds; the archives stay in the user's cache directory. With -o they are written there, as NAME.tar
+// (docker-archive, which every runtime loads), and no daemon is asked. With -containerd they are loaded into that namespace of the
+// containerd of CONTAINERD_ADDRESS.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// keyLabel is the image's label that says what it was made from.
+const keyLabel = "dev.wharfci.image.key"
+
+func main() {
+	out := flag.String("o", "", "write the archives to this `directory` and load nothing")
+	namespace := flag.String("containerd", "", "load into this `namespace` of containerd")
+	flag.Parse()
+	if err := run(context.Background(), *out, *namespace, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out, namespace string, names []string) error {
+	recipes, err := pick(names)
+	if err != nil {
+		return err
+	}
+	if out != "" {
+		return writeAll(recipes, out)
+	}
+	if namespace != "" {
+		return loadContainerd(ctx, namespace, recipes)
+	}
+	docker, err := client.New(client.FromEnv)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	for _, r := range recipes {
+		if err := ensure(ctx, docker, r); err != nil {
+			return fmt.Errorf("%s: %w", r.tags[0], err)
+		}
+	}
+	return nil
+}
+
+// pick returns the named recipes, or all.
+func pick(names []string) ([]recipe, error) {
+	all, err := recipes(names)
+	if err != nil || len(names) == 0 {
+		return all, err
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(all, func(r recipe) bool { return r.name == n }) {
+			return nil, fmt.Errorf("there is no image %q: one of busybox, go, helper, wharf", n)
+		}
+	}
+	return slices.DeleteFunc(all, func(r recipe) bool { return !slices.Contains(names, r.name) }), nil
+}
+
+func writeAll(recipes []recipe, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, r := range recipes {
+		file := filepath.Join(dir, r.name+".tar")
+		if err := r.write(file); err != nil {
+			return err
+		}
+		fmt.Println(file)
+	}
+	return nil
+}
+
+// ensure loads the image unless the daemon has the same one.
+func ensure(ctx context.Context, docker *client.Client, r recipe) error {
+	have, err := docker.ImageInspect(ctx, r.tags[0])
+	if err == nil && have.Config != nil && have.Config.Labels[keyLabel] == r.key() {
+		return nil
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	begin := time.Now()
+	file, err := r.cached()
+	if err != nil {
+		return err
+	}
+	if err := load(ctx, docker, file); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "images: loaded %s in %.1f s\n", r.tags[0], time.Since(begin).Seconds())
+	return nil
+}
+
+func load(ctx context.Context, docker *client.Client, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	res, err := docker.ImageLoad(ctx, f, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	// The load is done when the answer has ended, and an error comes inside it.
+	answer, err := io.ReadAll(res)
+	if err != nil {
+		return err
+	}
+	return loadError(answer)
+}

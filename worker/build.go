@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/pipeline"
+	"github.com/wharfci/wharf/worker/journal"
+	"github.com/wharfci/wharf/worker/lease"
+	"github.com/wharfci/wharf/worker/mask"
+)
+
+// Workspace is where steps see the repository; it is their working directory.
+const Workspace = "/workspace"
+
+// Labels of what a build makes, beside those of package lease.
+const (
+	// LabelStep is the full ID of the step that a task runs, and LabelAttempt which attempt it is.
+	LabelStep    = "step"
+	LabelAttempt = "attempt"
+	// LabelCache is the key of a cache and LabelProject the project that it belongs to, both shortened; caches have no [lease.LabelBuild].
+	LabelCache   = "cache"
+	LabelProject = "project"
+)
+
+// Config says what to build, where, and how. Driver and Plan are required; the zero value of every other field is good.
+type Config struct {
+	// ID names the build: on the runtime, in labels, and in its lease: at most 32 characters of a driver's name.
+	// Empty is a [NewID].
+	ID     string
+	Driver driver.Driver
+	Plan   *pipeline.Plan
+	// Repository is the directory that fills the workspace; empty leaves the workspace empty.
+	Repository string
+	// CopyIgnored copies also what .gitignore excludes.
+	CopyIgnored bool
+	// Results is the directory that takes the journal, logs and artifacts; it is made if it does not exist, and must not
+	// hold another build. Empty is a temporary directory that goes away at the end of Run.
+	Results string
+	// Quota bounds the bytes of the logs; a build that writes more is stopped and has errored. 0 is no bound.
+	Quota int64
+	// Parallel bounds the steps that run at once; 0 is the number of CPUs. The plan's own bound holds too.
+	Parallel int
+	// Timeout bounds the build; 0 is the plan's.
+	Timeout time.Duration
+	// Grace is the time between TERM and KILL when a step is stopped; 0 is 10 seconds.
+	Grace time.Duration
+	// Pull says when images are fetched.
+	Pull driver.PullPolicy
+	// Labels are put on everything that the build makes on the runtime.
+	Labels map[string]string
+	// Keep leaves containers and volumes on the runtime for a look at them.
+	Keep bool
+	// State is where the build's lease is; nil is the user's own state directory.
+	State *lease.Dir
+	// Lease is the build's lease, if it has been taken from State already; nil lets Run take it. Run gives it back.
+	Lease *lease.Lease
+
+	// Project names the project whose caches the build uses; empty is the absolute path of Repository.
+	Project string
+	// Secrets is the installation's store of project secrets: a directory in which the secret NAME is a directory (one file a key) or a
+	// file (lines of KEY=value) called "wharf-INSTANCE-project-PROJECT_ID-secretname-NAME". Empty: there are none.
+	Secrets string
+	// Instance and ProjectID are parts of such names.
+	Instance, ProjectID string
+	// Certificates is a directory with the installation's CA certificates, for steps that want them.
+	Certificates string
+
+	// Observe, if not nil, is called with the build's events, in order, in batches, from one goroutine. The slice is valid
+	// during the call only. What an observer that is slow has not taken yet waits on disk: it slows neither the
+	// steps nor their logs, but Run returns only when it has taken everything.
+	Observe func([]Event)
+}
+
+// Outcome is how a build ended.
+type Outcome struct {
+	// State is Succeeded, Failed, Errored or Cancelled.
+	State State
+	// Reason names the step that decided, and the cause; empty if the build succeeded.
+	Reason string
+}
+
+// Build is one run of a plan.
+type Build struct {
+	cfg     Config
+	secrets map[string]map[string]string // by the ID of the step
+	mask    *mask.Secrets
+	dir     string          // results
+	journal *journal.Writer // nil before Open
+
+	// stop ends when the build is stopped, force when that is to be done at once, patience when it must be over: from then on
+	// nothing waits for the runtime.
+	stop, force, patience                context.Context
+	stopCause, forceCause, outOfPatience context.CancelCauseFunc
+	mu                                   sync.Mutex
+	cancelled, begun                     bool
+}
+
+// New checks cfg and returns a build that has not begun. Nothing is made yet. The error names
+// everything that would keep the build from running at all, as far as it can be known without the runtime.
+func New(cfg Config) (*Build, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	b := &Build{cfg: cfg, secrets: map[string]map[string]string{}}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	hidden := append([]string(nil), cfg.Plan.Secrets...)
+	for _, env := range b.secrets {
+		for _, v := range env {
+			hidden = append(hidden, v)
+		}
+	}
+	b.mask = mask.New(hidden...)
+	b.stop, b.stopCause = context.WithCancelCause(context.Background())
+	b.force, b.forceCause = context.WithCancelCause(context.Background())
+	b.patience, b.outOfPatience = context.WithCancelCause(context.Background())
+	return b, nil
+}
+
+// ID returns the build's ID.
+func (b *Build) ID() string { return b.cfg.ID }
+
+// Cancel stops the build: the first call gracefully, the second by force: what runs is killed at once, and Run returns within 15
+// seconds, also if the runtime does not answer. Any goroutine may call it, at any time.
+func (b *Build) Cancel(reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if reason == "" {
+		reason = "cancelled"
+	}
+	if b.cancelled && b.force.Err() == nil {
+		b.forceCause(&verdict{Cancelled, reason})
+		time.AfterFunc(forcedBound, func() {
+			b.outOfPatience(fmt.Errorf("the runtime did not do it within %s", forcedBound))
+		})
+	}
+	b.cancelled = true
+	b.stopCause(&verdict{Cancelled, reason})
+}
+
+// verdict is why a build is stopped, and what it is then.
+type verdict struct {
+	state  State
+	reason string
+}
+
+func (v *verdict) Error() string { return v.reason }
+
+// halt stops the build for a reason of its own; the first reason counts.
+func (b *Build) halt(state State, format string, args ...any) {
+	b.stopCause(&verdict{state, b.mask.String(fmt.Sprintf(format, args...))})
+}
+
+// stopped returns why the build is being stopped, or nil.
+func (b *Build) stopped() *verdict {
+	v, _ := context.Cause(b.stop).(*verdict)
+	return v
+}

@@ -1,0 +1,90 @@
+package journal
+
+import (
+	"time"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// Kind says what an [Event] tells.
+type Kind string
+
+// The kinds of events. Their values are what `wharf run --output json` prints, and do not change.
+const (
+	// KindBuild: the build's state changed; State is set, and Reason once it has ended.
+	KindBuild Kind = "build"
+	// KindStage: a stage's state changed; Stage and State are set, Reason if it was skipped or failed.
+	KindStage Kind = "stage"
+	// KindStep: a step's state changed; Stage, Step, State, Attempt are set, Result once it has ended.
+	KindStep Kind = "step"
+	// KindLog: a line of a step's log; Step, Stream, Container, Line are set.
+	KindLog Kind = "log"
+	// KindPull: how far an image's pull is; Image, Done, Total, Status are set. Not part of the journal: Seq is 0.
+	KindPull Kind = "pull"
+	// KindWarning: something that a person should know and that fails nothing; Reason is set, Step if it belongs to one.
+	KindWarning Kind = "warning"
+	// KindArtifact: a file was kept; Step, Name, Size, SHA256 are set.
+	KindArtifact Kind = "artifact"
+)
+
+// State is the state of a build, a stage or a step.
+type State string
+
+// The states, in the order in which a step passes through them. Builds and stages use
+// Waiting, Running and the final ones.
+const (
+	Waiting   State = "waiting"   // not its turn yet
+	Preparing State = "preparing" // image, volumes, container are being made
+	Starting  State = "starting"  // init containers and services are on their way
+	Running   State = "running"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"    // the step's own fault: exit code, out of memory, time-out, a broken start
+	Errored   State = "errored"   // the runtime's fault: lost, evicted, unreachable
+	Cancelled State = "cancelled" // someone stopped the build
+	Skipped   State = "skipped"   // run-if, environment, selection, or a step it needs
+)
+
+// Final reports whether nothing comes after s.
+func (s State) Final() bool {
+	switch s {
+	case Succeeded, Failed, Errored, Cancelled, Skipped:
+		return true
+	}
+	return false
+}
+
+// Event is one entry of a build's journal.
+type Event struct {
+	// Seq numbers the entries of the journal from 1, without gaps; 0 for what is not recorded.
+	Seq  uint64    `json:"seq,omitempty"`
+	Time time.Time `json:"time"`
+	Kind Kind      `json:"kind"`
+
+	Stage string `json:"stage,omitempty"` // the stage's name
+	Step  string `json:"step,omitempty"`  // the step's ID
+	State State  `json:"state,omitempty"`
+	// Reason is for a person, and says what to do where that can be said.
+	Reason string `json:"reason,omitempty"`
+	// Attempt counts from 1.
+	Attempt int            `json:"attempt,omitempty"`
+	Result  *driver.Result `json:"result,omitempty"`
+
+	// Container is the name of the service or init container that wrote the line, or empty for the main one.
+	Container string `json:"container,omitempty"`
+	Stream    string `json:"stream,omitempty"` // "stdout" or "stderr"
+	// Line has no newline at its end. Secrets are masked. It may hold invalid UTF-8. The
+	// slice belongs to the event: it may be kept.
+	Line []byte `json:"line,omitempty"`
+	// Partial: the line goes on in the next log event of the same step, container and stream.
+	Partial bool `json:"partial,omitempty"`
+
+	// Image, Done, Total (bytes; Total is 0 while it is not known) and Status (the runtime's own word) are of a pull.
+	Image       string `json:"image,omitempty"`
+	Done, Total int64  `json:"-"`
+	Status      string `json:"status,omitempty"`
+
+	// Name is an artifact's path in the workspace, with '/' between elements; Size is in bytes, SHA256 in hexadecimal.
+	Name   string `json:"name,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+}

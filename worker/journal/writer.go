@@ -1,0 +1,229 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The names of files in the results directory.
+const (
+	fileName    = "journal.jsonl"
+	reserveName = ".reserve"
+	// PlanFile is where the engine keeps the plan.
+	PlanFile = "plan.json"
+	// Artifacts is the directory of artifacts, with one directory a step.
+	Artifacts = "artifacts"
+)
+
+// reserveSize is what is laid by for the last entries on a full disk.
+const reserveSize = 64 << 10
+
+// LogPath returns the path, relative to the results directory, of a step's log.
+func LogPath(step string) string { return filepath.Join("steps", step, "output.log") }
+
+// Options are how a journal is kept. The zero value is good.
+type Options struct {
+	// Quota bounds the bytes of logs and journal together; beyond it the writer fails as on a full disk. 0 is no bound.
+	Quota int64
+}
+
+// Writer writes the journal of one build. Its methods may be called by many goroutines at once.
+type Writer struct {
+	dir    string
+	quota  int64
+	failed chan struct{}
+
+	mu       sync.Mutex
+	file     *os.File
+	size     int64 // bytes of whole records in file
+	used     int64 // bytes written of journal and logs
+	seq      uint64
+	err      error
+	line     []byte
+	logs     map[string]*Log
+	unstored []Event
+	moved    sync.Cond // size, ephemeral or closed changed
+	pulls    []Event   // the newest of each image, not yet told
+	closed   bool
+}
+
+// Create makes the results directory, if need be, and an empty journal in it. A directory that holds a
+// journal already is refused with an error that matches [fs.ErrExist].
+func Create(dir string, opts Options) (*Writer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("results directory: %w", err)
+	}
+	path := filepath.Join(dir, fileName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("results directory %s holds the journal of another build; choose another directory, or remove it: %w", dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("results directory: %w", err)
+	}
+	w := &Writer{dir: dir, quota: opts.Quota, file: f, failed: make(chan struct{}), logs: map[string]*Log{}}
+	w.moved.L = &w.mu
+	if err := os.WriteFile(filepath.Join(dir, reserveName), make([]byte, reserveSize), 0o600); err != nil {
+		_ = f.Close()
+		_ = os.Remove(path)
+		_ = os.Remove(filepath.Join(dir, reserveName))
+		return nil, fmt.Errorf("results directory: %w", describe(err))
+	}
+	return w, nil
+}
+
+// Append stores an event that is no log line, and gives it its number and, if it has none, its time. After Close it does nothing.
+func (w *Writer) Append(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	e.Time = e.Time.UTC().Round(0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	if w.err == nil {
+		w.store(e)
+	}
+	if w.err != nil {
+		e.Seq = 0
+		w.unstored = append(w.unstored, e)
+	}
+	w.moved.Broadcast()
+}
+
+// store writes e with the next number. The caller holds mu.
+func (w *Writer) store(e Event) {
+	e.Seq = w.seq + 1
+	text, err := json.Marshal(e)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	if w.record(append(text, '\n')) {
+		w.seq++
+	}
+}
+
+// record writes one line of the journal whole, or not at all. The caller holds mu.
+func (w *Writer) record(line []byte) bool {
+	err := w.charge(len(line))
+	if err == nil {
+		_, err = w.file.WriteAt(line, w.size)
+	}
+	if err != nil {
+		w.fail(err)
+		return false
+	}
+	w.size += int64(len(line))
+	return true
+}
+
+// charge counts n bytes against the quota. The caller holds mu.
+func (w *Writer) charge(n int) error {
+	if w.quota > 0 && w.used+int64(n) > w.quota {
+		return fmt.Errorf("the build's logs exceed their quota of %d bytes", w.quota)
+	}
+	w.used += int64(n)
+	return nil
+}
+
+// fail notes the first error, and cuts off what was written in part. The caller holds mu.
+func (w *Writer) fail(err error) {
+	_ = w.file.Truncate(w.size)
+	if w.err == nil {
+		w.err = fmt.Errorf("results cannot be written to %s: %w", w.dir, describe(err))
+		close(w.failed)
+	}
+}
+
+// Fail lets the writer fail from outside: something else of the results, such as an artifact, could not be stored.
+func (w *Writer) Fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(err)
+	w.moved.Broadcast()
+}
+
+// Failed is closed when an entry could not be stored; Err says why.
+func (w *Writer) Failed() <-chan struct{} { return w.failed }
+
+// Err returns why the writer failed, or nil.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Pull tells observers how far a pull is. It is not stored, and only the newest of each image is told.
+func (w *Writer) Pull(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC().Round(0)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.pulls {
+		if w.pulls[i].Image == e.Image {
+			w.pulls[i] = e
+			return
+		}
+	}
+	w.pulls = append(w.pulls, e)
+	w.moved.Broadcast()
+}
+
+// Close writes what logs still hold and ends the journal. After a failure it stores the events that could not be
+// stored, as far as the reserve goes, and returns the failure.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	logs := make([]*Log, 0, len(w.logs))
+	for _, l := range w.logs {
+		logs = append(logs, l)
+	}
+	w.mu.Unlock()
+	for _, l := range logs {
+		l.Close()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return w.err
+	}
+	w.closed = true
+	_ = os.Remove(filepath.Join(w.dir, reserveName))
+	if w.err != nil {
+		w.storeLast()
+	}
+	err := w.file.Close()
+	w.moved.Broadcast()
+	return errors.Join(w.err, err)
+}
+
+// storeLast tries to store, in the room that the reserve left, what could not be stored. The caller holds mu.
+func (w *Writer) storeLast() {
+	w.quota = 0
+	for i, e := range w.unstored {
+		before := w.seq
+		if w.store(e); w.seq == before {
+			w.unstored = w.unstored[i:]
+			return
+		}
+	}
+	w.unstored = nil
+}
+
+// describe says "no space left" in words that name the mend.
+func describe(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("the disk is full; make room, or choose another results directory: %w", err)
+	}
+	return err
+}

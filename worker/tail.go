@@ -1,0 +1,148 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/worker/journal"
+	"github.com/wharfci/wharf/worker/mask"
+)
+
+// waited is what Wait said of a task.
+type waited struct {
+	result driver.Result
+	err    error
+}
+
+// tail follows a task: its log into the journal, and its end.
+type tail struct {
+	cancel  context.CancelFunc
+	ended   atomic.Bool
+	lines   atomic.Int64  // that have come
+	result  chan waited   // one value
+	drained chan struct{} // closed when the log has ended
+}
+
+// resumes bounds how often a log that breaks off is resumed where no new line has come.
+const resumes = 3
+
+// follow begins to follow a task that was created. When opening ends while the log is being opened, that fails; afterwards it
+// has no effect.
+func (e *engine) follow(opening context.Context, p *prep) (*tail, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	opened := context.AfterFunc(opening, cancel)
+	logs, err := e.d.Logs(ctx, p.task, driver.LogOptions{Follow: true})
+	if !opened() && err == nil {
+		err = context.Cause(opening)
+		_ = logs.Close()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	t := &tail{cancel: cancel, result: make(chan waited, 1), drained: make(chan struct{})}
+	go func() {
+		defer close(t.drained)
+		e.pump(ctx, p, logs, &t.lines)
+	}()
+	go func() {
+		r, err := e.d.Wait(ctx, p.task)
+		t.ended.Store(err == nil)
+		t.result <- waited{r, err}
+	}()
+	return t, nil
+}
+
+// close ends the following, and reports whether the task had ended by itself or by Stop.
+func (t *tail) close() bool {
+	ended := t.ended.Load()
+	t.cancel()
+	<-t.drained
+	return ended
+}
+
+// pump copies a log into the journal, to its end. It never waits for anyone but the disk.
+func (e *engine) pump(ctx context.Context, p *prep, logs driver.LogReader, lines *atomic.Int64) {
+	w := &logWriter{log: e.j.Log(p.step.ID), lines: lines, secrets: e.mask, running: p.running}
+	for tries := 0; ; tries++ {
+		unblock := context.AfterFunc(ctx, func() { _ = logs.Close() })
+		n, err := w.copy(logs)
+		at := logs.Cursor()
+		unblock()
+		_ = logs.Close()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if n > 0 {
+			tries = 0
+		}
+		if tries < resumes {
+			logs, err = e.d.Logs(ctx, p.task, driver.LogOptions{Follow: true, From: at})
+		}
+		if err != nil {
+			if ctx.Err() == nil && e.force.Err() == nil { // who ends a build by force does not wait for logs
+				e.warn(p.step.ID, "the log is not complete: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// logWriter masks lines and writes them.
+type logWriter struct {
+	log     *journal.Log
+	lines   *atomic.Int64
+	secrets *mask.Secrets
+	running func(time.Time) // says that the main process runs: it has printed something
+	last    *source
+	all     []*source
+}
+
+// source is one stream of one container, with its own place in a line.
+type source struct {
+	container string
+	stream    driver.Stream
+	name      string // of the container in the journal
+	line      *mask.Line
+}
+
+// copy writes entries until the end of the log (nil) or an error, and returns how many.
+func (w *logWriter) copy(logs driver.LogReader) (int, error) {
+	for n := 0; ; n++ {
+		entry, err := logs.Next()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		s := w.last
+		if s == nil || s.stream != entry.Stream || s.container != entry.Container {
+			s = w.source(entry)
+		}
+		w.lines.Add(1)
+		w.log.Write(entry.Time, s.name, s.stream.String(), s.line.Next(entry.Line, entry.Partial), entry.Partial)
+	}
+}
+
+func (w *logWriter) source(entry driver.LogEntry) *source {
+	for _, s := range w.all {
+		if s.stream == entry.Stream && s.container == entry.Container {
+			w.last = s
+			return s
+		}
+	}
+	s := &source{container: entry.Container, stream: entry.Stream, line: mask.NewLine(w.secrets)}
+	if entry.Container == driver.MainContainer {
+		w.running(time.Time{})
+	} else {
+		s.name = entry.Container
+	}
+	w.all = append(w.all, s)
+	w.last = s
+	return s
+}
