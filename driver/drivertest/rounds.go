@@ -31,6 +31,6 @@ func RunFaultRounds(t *testing.T, harness func(*testing.T) Harness) {
 		}
 	}
 	for i := range rounds {
-		t.Run(fmt.Sprint("seed-", seed+uint64(i)), func(t *testing.T) { RunFaults(t, harness(t), seed+uint64(i)) })
+		t.Run(fmt.Sprint("round-", i+1), func(t *testing.T) { RunFaults(t, harness(t), seed+uint64(i)) })
 	}
 }

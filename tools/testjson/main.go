@@ -1,24 +1,75 @@
-// Testjson reads the output of go test -json, prints a line per package and the output of what failed, and exits with 1
+// Testjson runs go test -json, prints a line per package and the output of what failed, and exits with 1
 // if anything failed or was skipped: a test that is skipped proves nothing, and nobody sees it.
+//
+//	testjson [FLAG OF GO TEST…] -- PACKAGE…
+//
+// What failed is run once more, by itself, unless it is much: the tests talk to real daemons on machines that do other things
+// too. What passes then is told as FLAKY, with the output of its failure, and does not fail the run.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 )
 
 func main() {
-	ok, err := report(os.Stdin, os.Stdout)
+	i := slices.Index(os.Args, "--")
+	if i < 0 || i == len(os.Args)-1 {
+		fmt.Fprintln(os.Stderr, "usage: testjson [FLAG OF GO TEST…] -- PACKAGE…")
+		os.Exit(2)
+	}
+	ok, err := run(os.Args[1:i], os.Args[i+1:], os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testjson:", err)
 	}
 	if !ok || err != nil {
 		os.Exit(1)
 	}
+}
+
+// run runs the tests of packages, and once more those that failed, and returns whether all is well.
+func run(flags, packages []string, out io.Writer) (ok bool, err error) {
+	var r reporter
+	if err := r.test(flags, packages, out); err != nil {
+		return false, err
+	}
+	for _, again := range r.again() {
+		fmt.Fprintln(out, "once more, by itself, what failed in", again.pkg)
+		var second reporter
+		if err := second.test(again.flags(flags), []string{again.pkg}, out); err != nil {
+			return false, err
+		}
+		if second.well() {
+			r.excuse(again)
+		}
+	}
+	return r.summary(out), nil
+}
+
+// test runs go test, and collects what it tells.
+func (r *reporter) test(flags, packages []string, out io.Writer) error {
+	cmd := exec.Command("go", slices.Concat([]string{"test", "-json"}, flags, packages)...)
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	readErr := r.read(pipe, out)
+	err = cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() && len(r.failed) > 0 {
+		err = nil // the report says it already
+	}
+	return errors.Join(readErr, err)
 }
 
 // event is one line of go test -json; see go doc test2json.
@@ -41,12 +92,14 @@ type reporter struct {
 	output  map[key]*strings.Builder
 	tests   int
 	failed  []key
+	unbuilt []string // packages that do not compile
 	skipped []key
+	flaky   []key
 }
 
-// report copies in to out, made readable, and returns whether all is well.
-func report(in io.Reader, out io.Writer) (ok bool, err error) {
-	r := reporter{out: out, output: map[key]*strings.Builder{}}
+// read copies in to out, made readable.
+func (r *reporter) read(in io.Reader, out io.Writer) error {
+	r.out, r.output = out, map[key]*strings.Builder{}
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -59,13 +112,12 @@ func report(in io.Reader, out io.Writer) (ok bool, err error) {
 			}
 		}
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
-	return r.summary(), nil
 }
 
 func (r *reporter) event(e event) {
@@ -90,6 +142,9 @@ func (r *reporter) end(k key, e event) {
 	switch {
 	case e.Action == "fail":
 		r.failed = append(r.failed, k)
+		if e.FailedBuild != "" {
+			r.unbuilt = append(r.unbuilt, k.pkg)
+		}
 		r.print(k)
 		if k.test == "" {
 			r.unended(k.pkg)
@@ -120,16 +175,21 @@ func (r *reporter) print(k key) {
 	}
 }
 
-func (r *reporter) summary() bool {
+func (r *reporter) well() bool { return len(r.failed) == 0 && len(r.skipped) == 0 && r.tests > 0 }
+
+func (r *reporter) summary(out io.Writer) bool {
+	for _, k := range r.flaky {
+		fmt.Fprintf(out, "FLAKY    %s %s (failed, see above, and passed when it was run again)\n", k.pkg, k.test)
+	}
 	for _, k := range r.failed {
-		fmt.Fprintf(r.out, "FAILED   %s %s\n", k.pkg, k.test)
+		fmt.Fprintf(out, "FAILED   %s %s\n", k.pkg, k.test)
 	}
 	for _, k := range r.skipped {
-		fmt.Fprintf(r.out, "SKIPPED  %s %s (no test may be skipped)\n", k.pkg, k.test)
+		fmt.Fprintf(out, "SKIPPED  %s %s (no test may be skipped)\n", k.pkg, k.test)
 	}
-	fmt.Fprintf(r.out, "%d tests, %d failed, %d skipped\n", r.tests, len(r.failed), len(r.skipped))
+	fmt.Fprintf(out, "%d tests, %d failed, %d skipped\n", r.tests, len(r.failed), len(r.skipped))
 	if r.tests == 0 {
-		fmt.Fprintln(r.out, "no test ran at all")
+		fmt.Fprintln(out, "no test ran at all")
 	}
-	return len(r.failed) == 0 && len(r.skipped) == 0 && r.tests > 0
+	return r.well()
 }
