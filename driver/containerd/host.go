@@ -29,6 +29,9 @@ func addressFromEnv() string {
 // maxMessage is the largest answer of the daemon that is taken, as in containerd's own client.
 const maxMessage = 16 << 20
 
+// mostDelay is how long the next attempt to connect may be away: a socket of this machine answers at once, or not at all.
+const mostDelay = 300 * time.Millisecond
+
 // connect prepares a connection; it is made with the first call, and again whenever it broke.
 func connect(socket string, calls func(method string)) (*grpc.ClientConn, error) {
 	if calls == nil {
@@ -40,7 +43,7 @@ func connect(socket string, calls func(method string)) (*grpc.ClientConn, error)
 			return new(net.Dialer).DialContext(ctx, "unix", addr)
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: mostDelay},
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
@@ -56,16 +59,16 @@ func connect(socket string, calls func(method string)) (*grpc.ClientConn, error)
 		}))
 }
 
-// tryNow waits for the connection, and has it made at once when the last attempt has failed: a call must not be refused for a daemon that
-// has come back while the connection was still waiting for its next attempt, or while the failure of the last one was still on its way.
+// tryNow waits for the connection, if the last attempt has failed for that of a next one: a call must not be refused for a daemon that
+// has come back while the connection was still waiting, or while the failure of the last attempt was still on its way.
+// (ClientConn.ResetConnectBackoff would have it made at once, but reads a map that other goroutines write.)
 func tryNow(ctx context.Context, cc *grpc.ClientConn) {
 	state := cc.GetState()
 	if state == connectivity.Ready {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second) // a socket of this machine answers at once, or not at all
+	ctx, cancel := context.WithTimeout(ctx, 4*mostDelay)
 	defer cancel()
-	cc.ResetConnectBackoff()
 	cc.Connect()
 	for failures := 0; failures < 2 && state != connectivity.Ready && state != connectivity.Shutdown && cc.WaitForStateChange(ctx, state); {
 		switch state = cc.GetState(); state {
