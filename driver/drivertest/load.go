@@ -140,7 +140,7 @@ func silentCosts(e *Env) {
 		cost[seconds] = calls()
 	}
 	e.Notef("calls by seconds that the task runs: %v", cost)
-	if cost["10"] > cost["1"]+2 { // who comes first at the end is not the same each time
+	if cost["10"] > cost["1"]+4 { // who comes first at the end is not the same each time; nine seconds of asking again are more
 		e.Errorf("a silent task costs %d calls in ten seconds and %d in one; want the same", cost["10"], cost["1"])
 	}
 }
