@@ -28,6 +28,9 @@ func listContainerd(ctx context.Context) (map[string]string, error) {
 	}
 	found := finds{}
 	for _, space := range spaces {
+		if space == kubelets {
+			continue // they bear the labels of pods, and go some time after these
+		}
 		if err := listNamespace(namespaces.WithNamespace(ctx, space), c, found); err != nil {
 			return nil, err
 		}
@@ -49,6 +52,9 @@ func listNamespace(ctx context.Context, c *client.Client, found finds) error {
 		return nil
 	})
 }
+
+// kubelets is the namespace of a kubelet's containers, where the containerd is a node's.
+const kubelets = "k8s.io"
 
 // bridgePrefix is what the names of the driver's bridges begin with. The bridges themselves may stay.
 const bridgePrefix = "wh"
