@@ -42,6 +42,9 @@ type Config struct {
 	Results string
 	// Quota bounds the bytes of the logs; a build that writes more is stopped and has errored. 0 is no bound.
 	Quota int64
+	// StepLogLimit and LogLimit bound the bytes of each step's log and of all logs together. What goes beyond is not kept: the log says
+	// so where it ends, and a warning how much it was; the build goes on. 0 is no limit.
+	StepLogLimit, LogLimit int64
 	// Parallel bounds the steps that run at once; 0 is the number of CPUs. The plan's own bound holds too.
 	Parallel int
 	// Timeout bounds the build; 0 is the plan's.

@@ -49,8 +49,8 @@ func (c *Config) complete() error {
 	if err := driver.ValidName(c.ID); err != nil || len(c.ID) > maxID {
 		errs = append(errs, fmt.Errorf("build ID %q: must be 1 to %d of a-z, 0-9 and hyphens", c.ID, maxID))
 	}
-	if c.Parallel < 0 || c.Timeout < 0 || c.Grace < 0 || c.Quota < 0 {
-		errs = append(errs, errors.New("worker: Parallel, Timeout, Grace and Quota must not be negative"))
+	if c.Parallel < 0 || c.Timeout < 0 || c.Grace < 0 || c.Quota < 0 || c.StepLogLimit < 0 || c.LogLimit < 0 {
+		errs = append(errs, errors.New("worker: Parallel, Timeout, Grace, Quota and the limits of logs must not be negative"))
 	}
 	errs = append(errs, driver.ValidLabels(c.Labels), isDir("repository", c.Repository), isDir("certificates", c.Certificates), isDir("secrets", c.Secrets))
 	return errors.Join(errs...)

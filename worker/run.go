@@ -76,7 +76,7 @@ func (b *Build) Open() error {
 		return err
 	}
 	b.dir = dir
-	b.journal, err = journal.Create(dir, journal.Options{Quota: b.cfg.Quota})
+	b.journal, err = journal.Create(dir, journal.Options{Build: b.cfg.ID, Quota: b.cfg.Quota, StepLimit: b.cfg.StepLogLimit, BuildLimit: b.cfg.LogLimit})
 	return err
 }
 

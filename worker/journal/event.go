@@ -27,6 +27,9 @@ const (
 	KindArtifact Kind = "artifact"
 )
 
+// StreamWharf is the stream of what Wharf itself says in a step's log: that a limit is reached.
+const StreamWharf = "wharf"
+
 // State is the state of a build, a stage or a step.
 type State string
 
@@ -65,13 +68,13 @@ type Event struct {
 	State State  `json:"state,omitempty"`
 	// Reason is for a person, and says what to do where that can be said.
 	Reason string `json:"reason,omitempty"`
-	// Attempt counts from 1.
+	// Attempt counts from 1. A log line of a first attempt has none.
 	Attempt int            `json:"attempt,omitempty"`
 	Result  *driver.Result `json:"result,omitempty"`
 
 	// Container is the name of the service or init container that wrote the line, or empty for the main one.
 	Container string `json:"container,omitempty"`
-	Stream    string `json:"stream,omitempty"` // "stdout" or "stderr"
+	Stream    string `json:"stream,omitempty"` // "stdout", "stderr" or [StreamWharf]
 	// Line has no newline at its end. Secrets are masked. It may hold invalid UTF-8. The
 	// slice belongs to the event: it may be kept.
 	Line []byte `json:"line,omitempty"`

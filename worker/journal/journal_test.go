@@ -225,6 +225,7 @@ func TestDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	head := strings.SplitAfter(string(whole), "\n")[0]
 	for _, c := range []struct {
 		name string
 		text []byte
@@ -232,11 +233,13 @@ func TestDamage(t *testing.T) {
 		ok   bool
 	}{
 		{"cut", whole[:len(whole)-5], 2, true},
-		{"empty", nil, 0, true},
+		{"no entry", []byte(head), 0, true},
+		{"empty", nil, 0, false},
 		{"gap", bytes.Replace(whole, []byte(`"seq":2`), []byte(`"seq":7`), 1), 1, false},
 		{"garbage", append([]byte("{}garbage\n"), whole...), 0, false},
-		{"log outside", []byte(`{"seq":1,"kind":"log","step":"../../x","lines":1,"bytes":1,"runs":[{"lines":1}]}` + "\n"), 0, false},
-		{"huge", []byte(`{"seq":1,"kind":"log","step":"x","lines":1,"bytes":99999999999,"runs":[{"lines":1}]}` + "\n"), 0, false},
+		{"log outside", []byte(head + `{"seq":1,"kind":"log","step":"../../x","lines":1,"bytes":1,"runs":[{"lines":1}]}` + "\n"), 0, false},
+		{"huge", []byte(head + `{"seq":1,"kind":"log","step":"x","lines":1,"bytes":99999999999,"runs":[{"lines":1}]}` + "\n"), 0, false},
+		{"runs", []byte(head + `{"seq":1,"kind":"log","step":"x","lines":1,"bytes":9,"runs":[{"lines":2},{"lines":-1}]}` + "\n"), 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(path, c.text, 0o644); err != nil {

@@ -1,16 +1,17 @@
 package journal
 
 import (
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 )
 
 const (
 	batchSize  = 64 << 10
-	batchDelay = 50 * time.Millisecond
+	batchDelay = 10 * time.Millisecond
 )
 
 // Log takes the lines of one step. Its methods may be called by many goroutines at once; lines of
@@ -19,23 +20,19 @@ type Log struct {
 	w    *Writer
 	step string
 
-	mu     sync.Mutex
-	file   *os.File
-	stamp  stamper
-	buf    []byte
-	runs   []run
-	lines  int
-	offset int64 // bytes in file that records refer to
-	timer  *time.Timer
-	closed bool
-}
-
-// run is a number of lines in a row from one source.
-type run struct {
-	Lines     int    `json:"lines"`
-	Container string `json:"container,omitempty"`
-	Stream    string `json:"stream"`
-	Partial   bool   `json:"partial,omitempty"`
+	mu      sync.Mutex
+	file    *os.File // these four are written under w.mu too
+	dirty   bool
+	offset  int64 // bytes in file that records refer to
+	dropped dropped
+	attempt int
+	stamp   stamper
+	buf     []byte
+	runs    []Run
+	lines   int
+	cursor  string // behind the last line
+	timer   *time.Timer
+	closed  bool
 }
 
 // Log returns the log of a step; for the same step it is always the same one.
@@ -44,10 +41,20 @@ func (w *Writer) Log(step string) *Log {
 	defer w.mu.Unlock()
 	l := w.logs[step]
 	if l == nil {
-		l = &Log{w: w, step: step, buf: make([]byte, 0, batchSize+8<<10)}
+		l = &Log{w: w, step: step, offset: w.ends[step], buf: make([]byte, 0, batchSize/16)}
 		w.logs[step] = l
 	}
 	return l
+}
+
+// Attempt says that the lines that follow are of the attempt n of the step, which counts from 1.
+func (l *Log) Attempt(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n != l.attempt {
+		l.flush()
+		l.attempt = n
+	}
 }
 
 // Write adds a line, without its newline. Line is copied. After a failure of the writer it is dropped.
@@ -65,13 +72,21 @@ func (l *Log) Write(t time.Time, container, stream string, line []byte, partial 
 	if n := len(l.runs) - 1; n >= 0 && l.runs[n].Partial == partial && l.runs[n].Stream == stream && l.runs[n].Container == container {
 		l.runs[n].Lines++
 	} else {
-		l.runs = append(l.runs, run{Lines: 1, Container: container, Stream: stream, Partial: partial})
+		l.runs = append(l.runs, Run{Lines: 1, Container: container, Stream: stream, Partial: partial})
 	}
 	if len(l.buf) >= batchSize {
 		l.flush()
 	} else if l.lines == 1 {
 		l.arm()
 	}
+}
+
+// Mark says that the last line that was written stands just before this place in the runtime's own log, and flushes.
+func (l *Log) Mark(cursor string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursor = cursor
+	l.flush()
 }
 
 // arm sees to it that what is in buf does not stay there for long. The caller holds mu.
@@ -99,9 +114,12 @@ func (l *Log) Close() {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
 	if l.file != nil {
-		_ = l.file.Close()
+		l.w.syncer.ended = append(l.w.syncer.ended, l.file)
 		l.file = nil
+		l.w.syncer.arm(l.w)
 	}
 	l.buf = nil
 }
@@ -109,6 +127,7 @@ func (l *Log) Close() {
 // flush writes text and record. The caller holds mu.
 func (l *Log) flush() {
 	if l.lines == 0 {
+		l.cursor = ""
 		return
 	}
 	w := l.w
@@ -118,75 +137,96 @@ func (l *Log) flush() {
 		l.commit()
 		w.moved.Broadcast()
 	}
-	l.buf, l.runs, l.lines = l.buf[:0], l.runs[:0], 0
+	l.buf, l.runs, l.lines, l.cursor = l.buf[:0], l.runs[:0], 0, ""
 	if cap(l.buf) > 4*batchSize {
-		l.buf = make([]byte, 0, batchSize+8<<10)
+		l.buf = make([]byte, 0, batchSize)
 	}
 }
 
-// commit writes the text, then the record. The caller holds both locks.
+// commit writes the text, then the record, as far as the limits allow. The caller holds both locks.
 func (l *Log) commit() {
+	if l.limit() {
+		return
+	}
+	l.write(l.buf, l.runs, l.lines)
+}
+
+// write writes lines. The caller holds both locks.
+func (l *Log) write(text []byte, runs []Run, lines int) {
 	w := l.w
-	err := w.charge(len(l.buf))
+	err := w.charge(len(text))
 	if err == nil {
 		err = l.open()
 	}
 	if err == nil {
-		_, err = l.file.WriteAt(l.buf, l.offset)
+		_, err = l.file.WriteAt(text, l.offset)
 	}
 	if err != nil {
 		w.fail(err)
 		return
 	}
-	w.line = l.record(w.line[:0])
+	rec := record{Event: Event{Seq: w.seq + 1, Step: l.step, Attempt: l.attempt}, Lines: lines, Offset: l.offset, Bytes: int64(len(text)),
+		CRC: crc32.Checksum(text, castagnoli), Cursor: l.cursor, Runs: runs}
+	w.line = rec.append(w.line[:0])
 	if w.record(w.line) {
-		w.seq += uint64(l.lines)
-		l.offset += int64(len(l.buf))
+		w.seq += uint64(lines)
+		w.text += int64(len(text))
+		l.offset += int64(len(text))
+		l.dirty = true
 	}
 }
 
+// open makes the file, or opens that of an earlier process.
 func (l *Log) open() error {
 	if l.file != nil {
 		return nil
 	}
 	path := filepath.Join(l.w.dir, LogPath(l.step))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	how := os.O_CREATE | os.O_EXCL | os.O_WRONLY
+	if l.offset > 0 {
+		how = os.O_WRONLY
+	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(path, how, 0o644)
 	l.file = f
 	return err
 }
 
-// record appends the record of what is in buf: by hand, for standard output and standard error may alternate line by line.
-func (l *Log) record(b []byte) []byte {
-	b = append(b, `{"seq":`...)
-	b = strconv.AppendUint(b, l.w.seq+1, 10)
-	b = append(b, `,"kind":"log","step":`...)
-	b = strconv.AppendQuote(b, l.step)
-	b = append(b, `,"lines":`...)
-	b = strconv.AppendInt(b, int64(l.lines), 10)
-	b = append(b, `,"offset":`...)
-	b = strconv.AppendInt(b, l.offset, 10)
-	b = append(b, `,"bytes":`...)
-	b = strconv.AppendInt(b, int64(len(l.buf)), 10)
-	b = append(b, `,"runs":[`...)
-	for i, r := range l.runs {
-		if i > 0 {
-			b = append(b, ',')
+// dropped counts what went beyond a limit.
+type dropped struct {
+	lines, bytes int64
+}
+
+// limit reports whether what was gathered goes beyond a limit. Then it is not kept; the log says so, once. The caller holds both locks.
+func (l *Log) limit() bool {
+	w := l.w
+	size, what := w.opts.StepLimit, "this step's log"
+	if size == 0 || l.offset+int64(len(l.buf)) <= size {
+		size, what = w.opts.BuildLimit, "the build's logs"
+		if size == 0 || w.text+int64(len(l.buf)) <= size {
+			return false
 		}
-		b = append(b, `{"lines":`...)
-		b = strconv.AppendInt(b, int64(r.Lines), 10)
-		if r.Container != "" {
-			b = append(b, `,"container":`...)
-			b = strconv.AppendQuote(b, r.Container)
-		}
-		b = append(b, `,"stream":`...)
-		b = strconv.AppendQuote(b, r.Stream)
-		if r.Partial {
-			b = append(b, `,"partial":true`...)
-		}
-		b = append(b, '}')
 	}
-	return append(b, "]}\n"...)
+	if l.dropped.lines == 0 {
+		l.say(fmt.Sprintf("the limit of %s, %d bytes, is reached: what follows is not kept", what, size))
+	}
+	l.dropped.lines += int64(l.lines)
+	l.dropped.bytes += int64(len(l.buf)) - int64(l.lines)*(stampLen+2)
+	return true
+}
+
+// say writes a line of Wharf's own. The caller holds both locks.
+func (l *Log) say(words string) {
+	text := l.stamp.append(nil, time.Now())
+	text = append(append(append(text, ' '), words...), '\n')
+	l.write(text, []Run{{Lines: 1, Stream: StreamWharf}}, 1)
+}
+
+// Dropped returns how many lines, and how many bytes of text in them, went beyond a limit and were not kept.
+func (l *Log) Dropped() (lines, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flush()
+	return l.dropped.lines, l.dropped.bytes
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"io"
 )
@@ -42,12 +43,9 @@ func (w *Writer) wait(r *Reader) (pulls []Event, end int64, closed bool) {
 	return pulls, w.size, w.closed
 }
 
-// done is the offset behind the last line that was decoded.
-func (r *Reader) done() int64 { return r.off - int64(len(r.buf)) }
-
 // until tells f all events of the records before end.
 func (r *Reader) until(end int64, f func([]Event)) error {
-	for r.done() < end {
+	for r.batch != nil || r.done() < end {
 		events, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -63,4 +61,26 @@ func (r *Reader) until(end int64, f func([]Event)) error {
 		}
 	}
 	return nil
+}
+
+// Wait blocks until there is something behind what r has returned (nil), the journal is closed (io.EOF), or ctx ends (its cause).
+func (w *Writer) Wait(ctx context.Context, r *Reader) error {
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.moved.Broadcast()
+	})()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		switch {
+		case r.batch != nil || w.size > r.done():
+			return nil
+		case w.closed:
+			return io.EOF
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		w.moved.Wait()
+	}
 }

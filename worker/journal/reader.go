@@ -2,74 +2,137 @@ package journal
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
-	"time"
 )
 
-// Reader reads a journal from its beginning, also one that still grows. It is used by one goroutine at a time.
+// Reader reads a journal, also one that still grows. It is used by one goroutine at a time.
 type Reader struct {
-	dir  string
-	file *os.File
-	buf  []byte // read and not yet decoded
-	off  int64  // of the end of buf in the file
-	seq  uint64 // of the last event that Next returned
-	logs map[string]*os.File
-	out  []Event
-	err  error // damage, told once what stands before it has been
-	time parser
+	dir    string
+	file   *os.File
+	header Header
+	buf    []byte // read and not yet decoded
+	off    int64  // of the end of buf in the file
+	seq    uint64 // of the last entry that was decoded
+	after  uint64 // entries up to this one are not told
+	logs   map[string]*os.File
+	out    []Event
+	batch  *Batch // decoded, and not yet told
+	err    error  // damage, told once what stands before it has been
+	decode Decoder
 }
 
-// Open opens the journal in a results directory.
-func Open(dir string) (*Reader, error) {
+// Open opens the journal in a results directory, to be read from its beginning.
+func Open(dir string) (*Reader, error) { return OpenAfter(dir, 0) }
+
+// OpenAfter opens the journal in a results directory, to be read from the entry behind number seq; that may be one that is not there
+// yet. It finds the place in a number of steps that grows with the logarithm of the journal's length.
+func OpenAfter(dir string, seq uint64) (*Reader, error) {
 	f, err := os.Open(filepath.Join(dir, fileName))
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return &Reader{dir: dir, file: f, logs: map[string]*os.File{}}, nil
+	r := &Reader{dir: dir, file: f, after: seq, logs: map[string]*os.File{}}
+	line, err := r.line()
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("journal %s: it is empty", dir)
+	}
+	if err == nil {
+		r.header, err = parseHeader(dir, line)
+	}
+	if err == nil && seq > 0 {
+		err = r.seek(seq)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
-// record is a line of the journal.
-type record struct {
-	Event
-	Lines  int   `json:"lines"`
-	Offset int64 `json:"offset"`
-	Bytes  int64 `json:"bytes"`
-	Runs   []run `json:"runs"`
-}
-
-// maxBytes bounds the text of one record, and maxLine a line of the journal: more is damage, not data.
-const (
-	maxBytes = 8 << 20
-	maxLine  = 64 << 20
-)
+// Header returns the journal's first line.
+func (r *Reader) Header() Header { return r.header }
 
 // Next returns the events that follow, one or more. The slice is valid until the next call; the lines in it may be kept.
 // When there are no more, the error is io.EOF; in a journal that grows, Next may be called again later. Any other error says
 // what is wrong with the files.
 func (r *Reader) Next() ([]Event, error) {
 	r.out = r.out[:0]
-	for more := r.err == nil; more; {
-		line, err := r.line()
-		if errors.Is(err, io.EOF) && len(r.out) > 0 {
+	for len(r.out) < 256 {
+		b, err := r.peek()
+		if len(r.out) > 0 && (err != nil || b.Event.Kind == KindLog) {
 			return r.out, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if more, err = r.decode(line); err != nil {
-			r.err = fmt.Errorf("journal %s after entry %d: %w", r.dir, r.seq, err)
+		r.batch = nil
+		out, err := r.decode.Append(r.out, b)
+		if err != nil {
+			r.err = fmt.Errorf("journal %s: %w", r.dir, err)
+			return nil, r.err
+		}
+		if r.out = out; b.Event.Kind == KindLog {
+			break
 		}
 	}
-	if len(r.out) == 0 {
+	return r.out, nil
+}
+
+// NextBatch returns what follows as it is stored: one event, or some log lines. The batch may be kept. The errors are those of Next.
+func (r *Reader) NextBatch() (*Batch, error) {
+	b, err := r.peek()
+	r.batch = nil
+	return b, err
+}
+
+// peek returns the next batch, which stays the next until r.batch is nil again.
+func (r *Reader) peek() (*Batch, error) {
+	for r.batch == nil && r.err == nil {
+		line, err := r.line()
+		if err != nil {
+			return nil, err
+		}
+		b, err := r.read(line)
+		if err != nil {
+			r.err = fmt.Errorf("journal %s after entry %d: %w", r.dir, r.seq, err)
+		}
+		r.batch = b
+	}
+	if r.batch == nil {
 		return nil, r.err
 	}
-	return r.out, nil
+	return r.batch, nil
+}
+
+// read reads the record in a line, with its text; nil if all of it lies before what is wanted.
+func (r *Reader) read(line []byte) (*Batch, error) {
+	rec, err := parseRecord(line, r.seq)
+	if err != nil {
+		return nil, err
+	}
+	last := r.seq + rec.entries()
+	defer func() { r.seq = last }()
+	if last <= r.after {
+		return nil, nil
+	}
+	b := &Batch{First: rec.Seq, Event: rec.Event, Runs: rec.Runs, Cursor: rec.Cursor}
+	if rec.Kind != KindLog {
+		return b, nil
+	}
+	f, err := r.log(rec.Step)
+	if err != nil {
+		return nil, err
+	}
+	b.Text = make([]byte, rec.Bytes)
+	if _, err := f.ReadAt(b.Text, rec.Offset); err != nil {
+		return nil, fmt.Errorf("log of %s: %w", rec.Step, err)
+	}
+	return b, b.After(r.after)
 }
 
 // line returns the next whole line of the journal, or io.EOF.
@@ -106,64 +169,18 @@ func (r *Reader) fill() error {
 	return nil
 }
 
-// decode adds the events of a line to out, and reports whether more lines may be added to the same batch.
-func (r *Reader) decode(line []byte) (bool, error) {
-	var rec record
-	if err := json.Unmarshal(line, &rec); err != nil {
-		return false, err
-	}
-	if rec.Seq != r.seq+1 {
-		return false, fmt.Errorf("entry %d follows", rec.Seq)
-	}
-	if rec.Kind != KindLog {
-		r.seq++
-		r.out = append(r.out, rec.Event)
-		return len(r.out) < 256, nil
-	}
-	return false, r.lines(&rec)
-}
+// done is the offset behind the last line that was decoded.
+func (r *Reader) done() int64 { return r.off - int64(len(r.buf)) }
 
-// lines reads the text of a record of log lines.
-func (r *Reader) lines(rec *record) error {
-	if rec.Bytes < 0 || rec.Bytes > maxBytes || rec.Offset < 0 {
-		return fmt.Errorf("entry %d claims %d bytes at %d of the log of %s", rec.Seq, rec.Bytes, rec.Offset, rec.Step)
-	}
-	f, err := r.log(rec.Step)
-	if err != nil {
-		return err
-	}
-	text := make([]byte, rec.Bytes)
-	if _, err := f.ReadAt(text, rec.Offset); err != nil {
-		return fmt.Errorf("log of %s: %w", rec.Step, err)
-	}
-	n := 0
-	for _, run := range rec.Runs {
-		for range run.Lines {
-			line, rest, ok := bytes.Cut(text, []byte{'\n'})
-			if !ok {
-				return fmt.Errorf("entry %d claims more lines than the log of %s has", rec.Seq, rec.Step)
-			}
-			text = rest
-			r.seq++
-			n++
-			var t time.Time
-			t, line = r.time.parse(line)
-			r.out = append(r.out, Event{Seq: r.seq, Time: t, Kind: KindLog, Step: rec.Step, Container: run.Container, Stream: run.Stream,
-				Partial: run.Partial, Line: line[:len(line):len(line)]})
-		}
-	}
-	if n != rec.Lines || len(text) != 0 {
-		return fmt.Errorf("entry %d and the log of %s do not agree", rec.Seq, rec.Step)
-	}
-	return nil
-}
-
+// log opens the log of a step, and closes those of others if they are many: a build may have thousands of steps.
 func (r *Reader) log(step string) (*os.File, error) {
 	if f := r.logs[step]; f != nil {
 		return f, nil
 	}
-	if !filepath.IsLocal(LogPath(step)) {
-		return nil, fmt.Errorf("%q is no step", step)
+	if len(r.logs) >= mostLogs {
+		for other := range r.logs {
+			r.release(other)
+		}
 	}
 	f, err := os.Open(filepath.Join(r.dir, LogPath(step)))
 	if err == nil {
@@ -172,7 +189,10 @@ func (r *Reader) log(step string) (*os.File, error) {
 	return f, err
 }
 
-// release closes the log of a step that has ended; it is opened again if it is needed.
+// mostLogs is how many logs a reader has open at once.
+const mostLogs = 64
+
+// release closes the log of a step; it is opened again if it is needed.
 func (r *Reader) release(step string) {
 	if f := r.logs[step]; f != nil {
 		_ = f.Close()

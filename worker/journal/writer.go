@@ -10,48 +10,46 @@ import (
 	"sync"
 	"syscall"
 	"time"
-)
 
-// The names of files in the results directory.
-const (
-	fileName    = "journal.jsonl"
-	reserveName = ".reserve"
-	// PlanFile is where the engine keeps the plan.
-	PlanFile = "plan.json"
-	// Artifacts is the directory of artifacts, with one directory a step.
-	Artifacts = "artifacts"
+	"github.com/wharfci/wharf/worker/internal/flock"
 )
 
 // reserveSize is what is laid by for the last entries on a full disk.
 const reserveSize = 64 << 10
 
-// LogPath returns the path, relative to the results directory, of a step's log.
-func LogPath(step string) string { return filepath.Join("steps", step, "output.log") }
-
 // Options are how a journal is kept. The zero value is good.
 type Options struct {
+	// Build is the build's ID, for the header.
+	Build string
 	// Quota bounds the bytes of logs and journal together; beyond it the writer fails as on a full disk. 0 is no bound.
 	Quota int64
+	// StepLimit and BuildLimit bound the bytes of a step's log, and of all logs. What goes beyond is not kept, which an entry of the log
+	// says, and another, at the end of the step, how much that was; the writer does not fail. 0 is no limit.
+	StepLimit, BuildLimit int64
 }
 
 // Writer writes the journal of one build. Its methods may be called by many goroutines at once.
 type Writer struct {
 	dir    string
-	quota  int64
+	opts   Options
 	failed chan struct{}
+	locked *os.File
 
 	mu       sync.Mutex
 	file     *os.File
 	size     int64 // bytes of whole records in file
 	used     int64 // bytes written of journal and logs
+	text     int64 // of those, of logs
 	seq      uint64
 	err      error
 	line     []byte
 	logs     map[string]*Log
+	ends     map[string]int64 // where the logs of steps end that an earlier process wrote
 	unstored []Event
 	moved    sync.Cond // size, ephemeral or closed changed
 	pulls    []Event   // the newest of each image, not yet told
 	closed   bool
+	syncer   syncer
 }
 
 // Create makes the results directory, if need be, and an empty journal in it. A directory that holds a
@@ -60,23 +58,81 @@ func Create(dir string, opts Options) (*Writer, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("results directory: %w", err)
 	}
-	path := filepath.Join(dir, fileName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("results directory %s holds the journal of another build; choose another directory, or remove it: %w", dir, err)
-	}
+	locked, err := takeLock(dir)
 	if err != nil {
-		return nil, fmt.Errorf("results directory: %w", err)
+		return nil, err
 	}
-	w := &Writer{dir: dir, quota: opts.Quota, file: f, failed: make(chan struct{}), logs: map[string]*Log{}}
-	w.moved.L = &w.mu
-	if err := os.WriteFile(filepath.Join(dir, reserveName), make([]byte, reserveSize), 0o600); err != nil {
-		_ = f.Close()
-		_ = os.Remove(path)
-		_ = os.Remove(filepath.Join(dir, reserveName))
+	w, err := begin(dir, opts)
+	if err != nil {
+		_ = locked.Close()
+		return nil, err
+	}
+	w.locked = locked
+	return w, nil
+}
+
+// takeLock locks a results directory for writing.
+func takeLock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
 		return nil, fmt.Errorf("results directory: %w", describe(err))
 	}
-	return w, nil
+	if err := flock.Lock(f); err != nil {
+		_ = f.Close()
+		if errors.Is(err, flock.ErrHeld) {
+			err = fmt.Errorf("a build is running in it: %w", fs.ErrExist)
+		}
+		return nil, fmt.Errorf("results directory %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// begin makes the journal. It appears under its name with its header, so no one ever sees it without.
+func begin(dir string, opts Options) (_ *Writer, err error) {
+	path := filepath.Join(dir, fileName)
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("results directory %s holds the journal of another build; choose another directory, or remove it: %w", dir, fs.ErrExist)
+	}
+	f, err := os.CreateTemp(dir, ".journal-")
+	if err != nil {
+		return nil, fmt.Errorf("results directory: %w", describe(err))
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+			_ = os.Remove(filepath.Join(dir, reserveName))
+			err = fmt.Errorf("results directory: %w", describe(err))
+		}
+	}()
+	if err := layBy(dir); err != nil {
+		return nil, err
+	}
+	w := newWriter(dir, opts, f)
+	head, err := json.Marshal(Header{Version: Version, Build: opts.Build, Created: time.Now().UTC().Round(0)})
+	if err != nil {
+		return nil, err
+	}
+	n, err := f.Write(append(head, '\n'))
+	if err != nil {
+		return nil, err
+	}
+	w.size = int64(n)
+	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
+		return nil, err
+	}
+	return w, os.Rename(f.Name(), path)
+}
+
+// layBy makes the reserve.
+func layBy(dir string) error {
+	return os.WriteFile(filepath.Join(dir, reserveName), make([]byte, reserveSize), 0o600)
+}
+
+func newWriter(dir string, opts Options, f *os.File) *Writer {
+	w := &Writer{dir: dir, opts: opts, file: f, failed: make(chan struct{}), logs: map[string]*Log{}, ends: map[string]int64{}}
+	w.moved.L = &w.mu
+	return w
 }
 
 // Append stores an event that is no log line, and gives it its number and, if it has none, its time. After Close it does nothing.
@@ -124,13 +180,14 @@ func (w *Writer) record(line []byte) bool {
 		return false
 	}
 	w.size += int64(len(line))
+	w.syncer.arm(w)
 	return true
 }
 
 // charge counts n bytes against the quota. The caller holds mu.
 func (w *Writer) charge(n int) error {
-	if w.quota > 0 && w.used+int64(n) > w.quota {
-		return fmt.Errorf("the build's logs exceed their quota of %d bytes", w.quota)
+	if w.opts.Quota > 0 && w.used+int64(n) > w.opts.Quota {
+		return fmt.Errorf("the build's logs exceed their quota of %d bytes", w.opts.Quota)
 	}
 	w.used += int64(n)
 	return nil
@@ -163,6 +220,13 @@ func (w *Writer) Err() error {
 	return w.err
 }
 
+// Last returns the number of the last entry.
+func (w *Writer) Last() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seq
+}
+
 // Pull tells observers how far a pull is. It is not stored, and only the newest of each image is told.
 func (w *Writer) Pull(e Event) {
 	if e.Time.IsZero() {
@@ -180,7 +244,7 @@ func (w *Writer) Pull(e Event) {
 	w.moved.Broadcast()
 }
 
-// Close writes what logs still hold and ends the journal. After a failure it stores the events that could not be
+// Close writes what logs still hold, syncs all to the disk, and ends the journal. After a failure it stores the events that could not be
 // stored, as far as the reserve goes, and returns the failure.
 func (w *Writer) Close() error {
 	w.mu.Lock()
@@ -192,6 +256,7 @@ func (w *Writer) Close() error {
 	for _, l := range logs {
 		l.Close()
 	}
+	w.syncer.stop(w)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -202,14 +267,17 @@ func (w *Writer) Close() error {
 	if w.err != nil {
 		w.storeLast()
 	}
-	err := w.file.Close()
+	err := errors.Join(w.file.Sync(), w.file.Close())
+	if w.locked != nil {
+		_ = w.locked.Close()
+	}
 	w.moved.Broadcast()
 	return errors.Join(w.err, err)
 }
 
 // storeLast tries to store, in the room that the reserve left, what could not be stored. The caller holds mu.
 func (w *Writer) storeLast() {
-	w.quota = 0
+	w.opts.Quota = 0
 	for i, e := range w.unstored {
 		before := w.seq
 		if w.store(e); w.seq == before {

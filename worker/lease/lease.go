@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/worker/internal/flock"
 )
 
 // Labels of what a build makes on a runtime.
@@ -150,7 +151,7 @@ func (d *Dir) Take(build string) (*Lease, error) {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }()
-	if err := lock(tmp); err != nil {
+	if err := flock.Lock(tmp); err != nil {
 		_ = tmp.Close()
 		return nil, fmt.Errorf("lease %s: %w", path, err)
 	}
@@ -171,9 +172,9 @@ func (d *Dir) retake(path string) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	if err := lock(f); err != nil {
+	if err := flock.Lock(f); err != nil {
 		_ = f.Close()
-		if errors.Is(err, errHeld) {
+		if errors.Is(err, flock.ErrHeld) {
 			return nil, fmt.Errorf("build %s runs in another process", filepath.Base(path))
 		}
 		return nil, fmt.Errorf("lease %s: %w", path, err)
@@ -241,7 +242,7 @@ func (d *Dir) look(build string) (held, here bool, err error) {
 		return false, false, fmt.Errorf("lease: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	if err := lock(f); errors.Is(err, errHeld) {
+	if err := flock.Lock(f); errors.Is(err, flock.ErrHeld) {
 		return true, true, nil
 	} else if err != nil {
 		return false, true, fmt.Errorf("lease %s: %w", f.Name(), err)
