@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -43,28 +44,27 @@ func (e *engine) keepArtifacts(p *prep) {
 	for base, globs := range byBase(p.step.Artifacts) {
 		if err := k.tree(e.stop, base, globs); err != nil {
 			if e.stopped() == nil {
-				e.warn(p.step.ID, "artifacts below %s could not be read: %v", base, err)
+				k.warn("artifacts below %s could not be read: %v", base, err)
 			}
 			return
 		}
 	}
 	for _, glob := range p.step.Artifacts {
 		if !k.used[glob] {
-			e.warn(p.step.ID, "artifacts: no file matches %q", glob)
+			k.warn("artifacts: no file matches %q", glob)
 		}
 	}
-	for _, name := range slices.Sorted(keys(k.kept)) {
-		e.j.Append(k.kept[name])
+	for _, name := range slices.Sorted(maps.Keys(k.kept)) {
+		if p.past == nil || p.past.artifacts[name].SHA256 != k.kept[name].SHA256 {
+			e.j.Append(k.kept[name])
+		}
 	}
 }
 
-func keys(m map[string]Event) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
+// warn tells what fails nothing, unless an earlier process has.
+func (k *keeper) warn(format string, args ...any) {
+	if k.p.past == nil || !k.p.past.warned[k.e.mask.String(fmt.Sprintf(format, args...))] {
+		k.e.warn(k.p.step.ID, format, args...)
 	}
 }
 
@@ -167,13 +167,13 @@ func (k *keeper) entry(name, parent string, h *tar.Header, content io.Reader) er
 	case tar.TypeLink:
 		f, err := k.root.Open(filepath.FromSlash(inWorkspace(parent, h.Linkname)))
 		if err != nil {
-			k.e.warn(k.p.step.ID, "artifact %s is a hard link to %s, which is no artifact itself, and was left out", name, h.Linkname)
+			k.warn("artifact %s is a hard link to %s, which is no artifact itself, and was left out", name, h.Linkname)
 			return nil
 		}
 		defer func() { _ = f.Close() }()
 		content = f
 	case tar.TypeSymlink:
-		k.e.warn(k.p.step.ID, "artifact %s is a symbolic link and was left out", name)
+		k.warn("artifact %s is a symbolic link and was left out", name)
 		return nil
 	default:
 		return nil

@@ -40,6 +40,9 @@ type Config struct {
 	// Results is the directory that takes the journal, logs and artifacts; it is made if it does not exist, and must not
 	// hold another build. Empty is a temporary directory that goes away at the end of Run.
 	Results string
+	// Resume goes on with the build that Results holds, if there is one, whose process has ended, however it did. The plan must be the one
+	// that it was begun with, and ID, if it is not empty, the build's.
+	Resume bool
 	// Quota bounds the bytes of the logs; a build that writes more is stopped and has errored. 0 is no bound.
 	Quota int64
 	// StepLogLimit and LogLimit bound the bytes of each step's log and of all logs together. What goes beyond is not kept: the log says
@@ -93,6 +96,7 @@ type Build struct {
 	mask    *mask.Secrets
 	dir     string          // results
 	journal *journal.Writer // nil before Open
+	past    *past           // of an earlier process
 
 	// stop ends when the build is stopped, force when that is to be done at once, patience when it must be over: from then on
 	// nothing waits for the runtime.

@@ -85,7 +85,7 @@ func (e *engine) openCache(name, key string) (id driver.VolumeID, fresh bool, er
 	}
 	for _, v := range volumes {
 		if v.Name == name {
-			return v.ID, false, nil
+			return v.ID, e.past.resumed, nil // an earlier process may have made it just now
 		}
 	}
 	return "", false, fmt.Errorf("the volume %s of cache %q exists, but the runtime does not list it", name, key)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/pipeline"
+	"github.com/wharfci/wharf/worker/journal"
 )
 
 // complete puts defaults into what was left empty, and checks the rest.
@@ -23,8 +24,8 @@ func (c *Config) complete() error {
 	if c.Driver == nil || c.Plan == nil {
 		return errors.New("worker: Config needs a Driver and a Plan")
 	}
-	if c.ID == "" {
-		c.ID = NewID()
+	if err := c.identify(); err != nil {
+		return err
 	}
 	if c.Parallel == 0 {
 		c.Parallel = runtime.NumCPU()
@@ -54,6 +55,29 @@ func (c *Config) complete() error {
 	}
 	errs = append(errs, driver.ValidLabels(c.Labels), isDir("repository", c.Repository), isDir("certificates", c.Certificates), isDir("secrets", c.Secrets))
 	return errors.Join(errs...)
+}
+
+// identify sees to it that there is an ID: that of the build that is gone on with, or a new one.
+func (c *Config) identify() error {
+	if c.Resume && c.Results != "" {
+		r, err := journal.Open(c.Results)
+		if err == nil {
+			id := r.Header().Build
+			_ = r.Close()
+			if c.ID != "" && c.ID != id {
+				return fmt.Errorf("results directory %s holds build %s, not %s", c.Results, id, c.ID)
+			}
+			c.ID = id
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if c.ID == "" {
+		c.ID = NewID()
+	}
+	return nil
 }
 
 func isDir(what, dir string) error {

@@ -10,7 +10,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/wharfci/wharf/driver"
-	"github.com/wharfci/wharf/worker/lease"
 )
 
 // Bounds of the clean-up at the end of a build: a runtime that is away may come back.
@@ -22,6 +21,9 @@ const (
 
 // ErrLeft is what the error of [Build.Run] matches if something of the build may be left on the runtime.
 var ErrLeft = errors.New("not everything could be removed from the runtime")
+
+// over is why nothing is begun any more at the end of a build.
+var over = &verdict{Cancelled, "the build has ended"}
 
 // bounded calls f and returns its error, or that of ctx if it ends first: what the runtime was asked for in vain is not waited for.
 func bounded(ctx context.Context, f func() error) error {
@@ -56,7 +58,7 @@ func (e *engine) cleanUp() error {
 	if e.stopped() != nil {
 		e.doubt.Store(true)
 	}
-	e.stopCause(&verdict{Cancelled, "the build has ended"})
+	e.stopCause(over)
 	ctx, cancel := context.WithTimeoutCause(e.patience, cleanBound, fmt.Errorf("the runtime did not do it within %s", cleanBound))
 	defer cancel()
 	if err := bounded(ctx, func() error { return e.empty(ctx) }); err != nil {
@@ -121,7 +123,7 @@ func (e *engine) removeAll(ctx context.Context) error {
 
 // sweep removes what bears the build's label.
 func (e *engine) sweep(ctx context.Context) error {
-	by := driver.ListOptions{Labels: map[string]string{lease.LabelBuild: e.cfg.ID, lease.LabelHost: e.labels[lease.LabelHost]}}
+	by := e.mine()
 	if !e.cfg.Keep {
 		tasks, err := e.d.List(ctx, by)
 		if err != nil {

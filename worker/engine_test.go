@@ -112,6 +112,8 @@ type bench struct {
 	rt    *fake.Runtime
 	d     *fake.Driver
 	state *lease.Dir
+	// stateDir is the directory of state.
+	stateDir string
 
 	mu     sync.Mutex
 	events []Event
@@ -120,11 +122,12 @@ type bench struct {
 func newBench(t *testing.T, cfg fake.Config) *bench {
 	t.Helper()
 	cfg.Programs = map[string]fake.Program{"": script}
-	state, err := lease.Open(t.TempDir())
+	dir := t.TempDir()
+	state, err := lease.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, rt: fake.New(cfg), state: state}
+	b := &bench{t: t, rt: fake.New(cfg), state: state, stateDir: dir}
 	b.d = b.rt.Open("wharf")
 	t.Cleanup(func() { _ = b.d.Close() })
 	return b

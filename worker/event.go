@@ -18,6 +18,7 @@ const (
 	KindStage    = journal.KindStage
 	KindStep     = journal.KindStep
 	KindLog      = journal.KindLog
+	KindStop     = journal.KindStop
 	KindPull     = journal.KindPull
 	KindWarning  = journal.KindWarning
 	KindArtifact = journal.KindArtifact

@@ -41,6 +41,9 @@ type lane struct {
 	given bool // back; guarded by lanes.mu
 }
 
+// sandboxName stands in a sandbox's name between the build's ID and a number.
+const sandboxName = "-net-"
+
 // usesPerLane is how many steps must be able to use a sandbox for it to be worth its making.
 const usesPerLane = 3
 
@@ -52,8 +55,12 @@ func newLanes(e *engine) *lanes {
 	}
 	n := worth(e.cfg.Plan, e.cfg.Parallel)
 	l.making.Go(func() {
-		for i := range n {
-			if err := l.add(i); err != nil {
+		first, err := e.unusedSandbox()
+		for i := first; i < first+n; i++ {
+			if err == nil {
+				err = l.add(i)
+			}
+			if err != nil {
 				e.doubt.Store(true)
 				if e.stopped() == nil {
 					e.warn("", "no network could be made ahead; steps bring their own: %v", err)
@@ -89,7 +96,7 @@ func worth(plan *pipeline.Plan, parallel int) int {
 
 func (l *lanes) add(n int) error {
 	id, err := driver.CreateSandbox(l.e.stop, l.e.d, driver.SandboxSpec{
-		Name:   fmt.Sprintf("%s-net-%d", l.e.cfg.ID, n+1),
+		Name:   fmt.Sprint(l.e.cfg.ID, sandboxName, n+1),
 		Labels: l.e.labels,
 	})
 	if err != nil {

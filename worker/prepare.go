@@ -20,6 +20,8 @@ type prep struct {
 	// line of it before that.
 	running func(since time.Time)
 
+	past *pastStep // what an earlier process has seen of the attempt; nil if this one makes it
+
 	// Set when done is closed.
 	task driver.TaskID
 	lane *lane
@@ -46,6 +48,9 @@ func (e *engine) prepare(stage int, s *pipeline.Step, attempt int) *prep {
 
 // create makes what the task needs, and the task.
 func (e *engine) create(ctx context.Context, p *prep) error {
+	if known, err := e.reattach(ctx, p); known || err != nil {
+		return err
+	}
 	e.pulls.begin(p.step)
 	spec, err := e.spec(p)
 	if err != nil {
@@ -59,7 +64,7 @@ func (e *engine) create(ctx context.Context, p *prep) error {
 			spec.Sandbox = p.lane.id
 		}
 	}
-	id, err := e.d.Create(ctx, spec)
+	id, err := e.createAnew(ctx, spec)
 	if err != nil {
 		return err
 	}
@@ -88,7 +93,7 @@ type ledger struct {
 	background background
 }
 
-// ahead begins to prepare the first attempt of a step, unless that has begun.
+// ahead begins to prepare the first attempt of a step that is left, unless that has begun.
 func (l *ledger) ahead(e *engine, stage int, s *pipeline.Step) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +102,7 @@ func (l *ledger) ahead(e *engine, stage int, s *pipeline.Step) {
 			return
 		}
 	}
-	l.waiting = append(l.waiting, e.prepare(stage, s, 1))
+	l.waiting = append(l.waiting, e.prepare(stage, s, e.past.next(s.ID)))
 }
 
 // take returns what was prepared for a step, or begins to prepare it.
@@ -110,7 +115,7 @@ func (l *ledger) take(e *engine, stage int, s *pipeline.Step) *prep {
 			return p
 		}
 	}
-	return e.prepare(stage, s, 1)
+	return e.prepare(stage, s, e.past.next(s.ID))
 }
 
 // discard removes the preparations that no step will take.

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,6 +28,7 @@ type engine struct {
 	labels map[string]string
 	doubt  atomic.Bool // something may have been made, or be made yet, without its answer having arrived
 	made   *ledger
+	found  found // tasks of an earlier process
 	lanes  *lanes
 	pulls  *pulls
 	space  *workspace
@@ -58,6 +61,9 @@ func (b *Build) Run(ctx context.Context) (Outcome, error) {
 	if err := b.Open(); err != nil {
 		return Outcome{State: Errored, Reason: err.Error()}, err
 	}
+	if b.past == nil {
+		b.past = &past{}
+	}
 	e := &engine{Build: b, d: b.cfg.Driver, j: b.journal}
 	observed := e.observe()
 	out, err := e.record()
@@ -76,8 +82,38 @@ func (b *Build) Open() error {
 		return err
 	}
 	b.dir = dir
-	b.journal, err = journal.Create(dir, journal.Options{Build: b.cfg.ID, Quota: b.cfg.Quota, StepLimit: b.cfg.StepLogLimit, BuildLimit: b.cfg.LogLimit})
+	if b.cfg.Resume {
+		if err := b.reopen(); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	b.journal, err = journal.Create(dir, b.keeping())
 	return err
+}
+
+// reopen goes on with the journal that an earlier process has left.
+func (b *Build) reopen() error {
+	j, torn, err := journal.Reopen(b.dir, b.keeping())
+	if err != nil {
+		return err
+	}
+	if b.past, err = readPast(b.dir); err != nil {
+		return errors.Join(err, j.Close())
+	}
+	b.journal = j
+	if b.past.outcome != nil {
+		return nil
+	}
+	text := "the process that ran the build has ended before it; another goes on"
+	if torn > 0 {
+		text += fmt.Sprintf(". The last %d bytes of the journal were not whole, and were cut off", torn)
+	}
+	j.Append(Event{Kind: KindWarning, Reason: text})
+	return nil
+}
+
+func (b *Build) keeping() journal.Options {
+	return journal.Options{Build: b.cfg.ID, Quota: b.cfg.Quota, StepLimit: b.cfg.StepLogLimit, BuildLimit: b.cfg.LogLimit}
 }
 
 // results returns the absolute path of the results directory.
@@ -101,10 +137,16 @@ func (e *engine) observe() <-chan error {
 
 // record runs the build between its first and its last event.
 func (e *engine) record() (Outcome, error) {
-	e.j.Append(Event{Kind: KindBuild, State: Running})
+	if e.past.outcome != nil {
+		return *e.past.outcome, nil
+	}
+	if e.past.began.IsZero() {
+		e.j.Append(Event{Kind: KindBuild, State: Running})
+	}
 	defer e.watchJournal()()
+	defer e.noteStop()()
 	if e.cfg.Timeout > 0 {
-		t := time.AfterFunc(e.cfg.Timeout, func() {
+		t := time.AfterFunc(left(e.cfg.Timeout, e.past.began), func() {
 			e.halt(Failed, "the build took longer than its time-out of %s", e.cfg.Timeout)
 		})
 		defer t.Stop()
@@ -115,6 +157,18 @@ func (e *engine) record() (Outcome, error) {
 	}
 	e.j.Append(Event{Kind: KindBuild, State: out.State, Reason: out.Reason})
 	return out, err
+}
+
+// noteStop records that the build is being stopped, so that a process that goes on with it knows; and knows it of an earlier one.
+func (e *engine) noteStop() func() bool {
+	if v := e.past.stop; v != nil {
+		e.stopCause(v)
+	}
+	return context.AfterFunc(e.stop, func() {
+		if v := e.stopped(); e.past.stop == nil && v != nil && v != over {
+			e.j.Append(Event{Kind: KindStop, State: v.state, Reason: v.reason})
+		}
+	})
 }
 
 // watchJournal stops the build when the journal can take no more.
@@ -138,9 +192,8 @@ func (e *engine) guarded() (Outcome, error) {
 		}
 		return Outcome{Errored, e.mask.String(err.Error())}, nil
 	}
-	if err := e.storePlan(); err != nil {
-		e.j.Fail(err)
-		return errored(e.j.Err())
+	if err := e.samePlan(); err != nil {
+		return errored(err)
 	}
 	state := e.cfg.State
 	if state == nil {
@@ -163,6 +216,9 @@ func (e *engine) guarded() (Outcome, error) {
 		}
 	}
 	e.prepareRun(caps, state)
+	if err := e.find(); err != nil {
+		return errored(errors.Join(err, held.Leave()))
+	}
 	out := e.stages()
 	err = e.cleanUp()
 	if err != nil {
@@ -192,24 +248,53 @@ func (e *engine) prepareRun(caps driver.Capabilities, state *lease.Dir) {
 	e.caches = &caches{e: e, byName: map[string]*cache{}}
 	e.certificates = sync.OnceValues(e.fillCertificates)
 	e.space = newWorkspace(e)
-	e.lanes = newLanes(e)
 }
 
-// storePlan writes the plan to the results, without the secrets.
-func (e *engine) storePlan() error {
-	text, err := json.Marshal(e.cfg.Plan)
+// samePlan writes the plan to the results, or sees that it is the one that is there. A failure to write is the journal's too.
+func (e *engine) samePlan() error {
+	text, err := e.planText()
 	if err != nil {
 		return err
 	}
+	path := filepath.Join(e.dir, journal.PlanFile)
+	if e.past.resumed {
+		stored, err := os.ReadFile(path)
+		if err == nil && !bytes.Equal(stored, text) {
+			return fmt.Errorf("the plan has changed since the build began, so nobody can go on with it; %s has the earlier one", path)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := writeWhole(path, text); err != nil {
+		e.j.Fail(err)
+		return e.j.Err()
+	}
+	return nil
+}
+
+// writeWhole writes a file that is there whole or not at all.
+func writeWhole(path string, text []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// planText is the plan without the secrets.
+func (e *engine) planText() ([]byte, error) {
+	text, err := json.Marshal(e.cfg.Plan)
+	if err != nil {
+		return nil, err
+	}
 	var plan map[string]any
 	if err := json.Unmarshal(text, &plan); err != nil {
-		return err
+		return nil, err
 	}
 	delete(plan, "secrets")
-	if text, err = json.MarshalIndent(e.hide(plan), "", "  "); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(e.dir, journal.PlanFile), append(text, '\n'), 0o644)
+	text, err = json.MarshalIndent(e.hide(plan), "", "  ")
+	return append(text, '\n'), err
 }
 
 // hide masks the secrets in the strings of a JSON value.

@@ -13,6 +13,11 @@ func (e *engine) stages() Outcome {
 	failures := 0
 	for i := range e.cfg.Plan.Stages {
 		stage := &e.cfg.Plan.Stages[i]
+		if past := e.past.stages[stage.Name]; past != nil && past.ended {
+			failures += past.failures()
+			out = out.with(past.state, past.cause())
+			continue
+		}
 		if why := e.skip(stage, out.State); why != "" {
 			e.made.discard(func(p *prep) bool { return p.stage == i })
 			e.skipStage(stage, why)
@@ -20,15 +25,21 @@ func (e *engine) stages() Outcome {
 		}
 		state, reason, failed := e.stage(i, out.State)
 		failures += failed
-		if state != Succeeded && (out.State == Succeeded || out.State == Errored && state == Failed) {
-			out = Outcome{state, reason}
-		}
+		out = out.with(state, reason)
 	}
 	if v := e.stopped(); v != nil {
 		return Outcome{v.state, v.reason}
 	}
 	out.Reason += others(failures)
 	return out
+}
+
+// with is the outcome after a stage that has ended.
+func (o Outcome) with(state State, reason string) Outcome {
+	if state != Succeeded && state != Skipped && (o.State == Succeeded || o.State == Errored && state == Failed) {
+		return Outcome{state, reason}
+	}
+	return o
 }
 
 // others says how many steps have failed besides the one that a reason names.
@@ -56,7 +67,9 @@ func (e *engine) skip(stage *pipeline.Stage, before State) string {
 
 func (e *engine) skipStage(stage *pipeline.Stage, why string) {
 	for i := range stage.Steps {
-		e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: stage.Steps[i].ID, State: Skipped, Reason: why})
+		if s := e.past.steps[stage.Steps[i].ID]; s == nil || !s.ended {
+			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: stage.Steps[i].ID, State: Skipped, Reason: why})
+		}
 	}
 	e.j.Append(Event{Kind: KindStage, Stage: stage.Name, State: Skipped, Reason: why})
 }
@@ -70,6 +83,7 @@ type stageRun struct {
 	// open are the steps not yet begun, in the plan's order; a step whose task is made ahead is one of them.
 	open    []*pipeline.Step
 	running int
+	state   State            // as far as the steps that have ended go
 	failed  int              // how many of those that have ended failed or errored
 	states  map[string]State // of the steps that have ended
 	ended   chan ended
@@ -86,32 +100,56 @@ type ended struct {
 // stage runs one stage to its end, and tells also how many of its steps have failed.
 func (e *engine) stage(index int, before State) (state State, reason string, failed int) {
 	stage := &e.cfg.Plan.Stages[index]
-	e.j.Append(Event{Kind: KindStage, Stage: stage.Name, State: Running})
-	r := &stageRun{e: e, index: index, stage: stage, before: before, states: map[string]State{}, ended: make(chan ended)}
+	r := &stageRun{e: e, index: index, stage: stage, before: before, state: Succeeded, states: map[string]State{}, ended: make(chan ended)}
 	for i := range stage.Steps {
 		r.open = append(r.open, &stage.Steps[i])
 	}
-	state = Succeeded
+	if past := e.past.stages[stage.Name]; past != nil {
+		r.goOn(past)
+	} else {
+		e.j.Append(Event{Kind: KindStage, Stage: stage.Name, State: Running})
+	}
 	for {
 		r.begin()
 		if r.running == 0 {
 			break
 		}
 		r.ahead()
-		end := <-r.ended
+		r.take(<-r.ended)
 		r.running--
-		r.states[end.step.ID] = end.state
-		if end.state == Failed || end.state == Errored {
-			r.failed++
-		}
-		if worse := worst(state, end.state); worse != state {
-			state, r.reason = worse, fmt.Sprintf("%s: %s", label(stage, end.step), end.reason)
-		}
 	}
-	state = r.close(state)
+	state = r.close(r.state)
 	e.made.discard(func(p *prep) bool { return p.stage <= index })
 	e.j.Append(Event{Kind: KindStage, Stage: stage.Name, State: state, Reason: r.reason + others(r.failed)})
 	return state, r.reason, r.failed
+}
+
+// goOn takes what an earlier process has seen of the stage.
+func (r *stageRun) goOn(past *pastStage) {
+	for _, e := range past.ends {
+		i := slices.IndexFunc(r.open, func(s *pipeline.Step) bool { return s.ID == e.Step })
+		if i < 0 {
+			continue
+		}
+		s := r.open[i]
+		r.open = slices.Delete(r.open, i, i+1)
+		if e.State == Skipped { // which has no bearing on the stage
+			r.states[s.ID] = Skipped
+		} else {
+			r.take(ended{s, e.State, e.Reason})
+		}
+	}
+}
+
+// take notes how a step has ended.
+func (r *stageRun) take(end ended) {
+	r.states[end.step.ID] = end.state
+	if end.state == Failed || end.state == Errored {
+		r.failed++
+	}
+	if worse := worst(r.state, end.state); worse != r.state {
+		r.state, r.reason = worse, fmt.Sprintf("%s: %s", label(r.stage, end.step), end.reason)
+	}
 }
 
 // close sees to it that a stage with a step that did not run has not succeeded.
@@ -145,6 +183,7 @@ func worst(a, b State) State {
 
 // begin starts the steps that may run now, as many as there is room for, and skips those that cannot run any more.
 func (r *stageRun) begin() {
+	r.resume()
 	for again := true; again; {
 		again = false
 		for i, s := range r.open {
@@ -158,17 +197,33 @@ func (r *stageRun) begin() {
 			}
 			if ready && r.running < r.e.cfg.Parallel {
 				r.open = slices.Delete(r.open, i, i+1)
-				r.running++
-				p := r.e.made.take(r.e, r.index, s)
-				go func() {
-					state, reason := r.e.step(r.stage, s, p)
-					r.ended <- ended{s, state, reason}
-				}()
+				r.run(s)
 				again = true
 				break
 			}
 		}
 	}
+}
+
+// resume takes up the steps that run already.
+func (r *stageRun) resume() {
+	r.open = slices.DeleteFunc(r.open, func(s *pipeline.Step) bool {
+		if !r.e.past.begun(s.ID, r.e.past.next(s.ID)) {
+			return false
+		}
+		r.run(s)
+		return true
+	})
+}
+
+// run runs a step.
+func (r *stageRun) run(s *pipeline.Step) {
+	r.running++
+	p := r.e.made.take(r.e, r.index, s)
+	go func() {
+		state, reason := r.e.step(r.stage, s, p)
+		r.ended <- ended{s, state, reason}
+	}()
 }
 
 // ready reports whether a step may start, or why it never will.

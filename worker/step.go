@@ -12,6 +12,7 @@ import (
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/pipeline"
+	"github.com/wharfci/wharf/worker/journal"
 )
 
 // Bounds of what the engine does when it stops something and the runtime does not answer.
@@ -45,22 +46,36 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 				end.reason += e.mask.String("; it was not tried again, as the first attempt may still run: " + err.Error())
 			}
 		}
+		log.Flush()
+		e.tellDropped(s, log)
 		if !again {
-			log.Flush()
 			if err := e.j.Err(); err != nil && end.state == Succeeded {
 				end.state, end.reason = Errored, err.Error()
 			}
 			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: s.ID, State: end.state, Attempt: p.attempt, Reason: end.reason, Result: end.result})
+			e.finishLater(p)
 			return end.state, end.reason
 		}
-		log.Flush()
-		e.warn(s.ID, "attempt %d of %d: %s; trying again", p.attempt, s.Retry.Count+1, end.reason)
+		reason := fmt.Sprintf("attempt %d of %d: %s; trying again", p.attempt, s.Retry.Count+1, end.reason)
+		e.j.Append(Event{Kind: KindWarning, Step: s.ID, Attempt: p.attempt, Reason: reason})
+		e.finishLater(p)
 		if end.cause == pipeline.RetryOnInfrastructure {
 			e.pause(min(backOff<<(p.attempt-1), maxBackOff))
 		}
 		p = e.prepare(p.stage, s, p.attempt+1)
 	}
 }
+
+// tellDropped says how much of a log went beyond a limit.
+func (e *engine) tellDropped(s *pipeline.Step, log *journal.Log) {
+	if lines, bytes := log.Dropped(); lines > 0 {
+		e.warn(s.ID, "the log is not complete: a limit was reached, and %d lines (%d bytes) were not kept", lines, bytes)
+	}
+}
+
+// finishLater takes away what is left of an attempt, in the background. How it ended has been recorded: whoever goes on with the build
+// does not look for it.
+func (e *engine) finishLater(p *prep) { e.made.background.Go(func() { e.finish(p) }) }
 
 // again reports whether the step is to be tried once more.
 func (e *engine) again(s *pipeline.Step, p *prep, end end) bool {
@@ -77,13 +92,14 @@ func (e *engine) pause(d time.Duration) {
 	}
 }
 
-// attempt runs one attempt of a step to its end, and has its task removed in the background.
+// attempt runs one attempt of a step to its end.
 func (e *engine) attempt(p *prep) end {
-	defer func() { e.made.background.Go(func() { e.finish(p) }) }()
 	select {
 	case <-p.done:
 	default:
-		e.tell(p, Preparing, time.Time{})
+		if !e.past.begun(p.step.ID, p.attempt) {
+			e.tell(p, Preparing, time.Time{})
+		}
 		select {
 		case <-p.done:
 		case <-e.patience.Done():
@@ -96,12 +112,17 @@ func (e *engine) attempt(p *prep) end {
 	if p.err != nil {
 		return e.failed(p.err)
 	}
-	e.tell(p, Starting, time.Time{})
+	var since time.Time
+	if p.past == nil {
+		e.tell(p, Starting, time.Time{})
+	} else {
+		since = p.past.since
+	}
 	ctx := e.stop
 	if t := time.Duration(p.step.Timeout); t > 0 {
 		reason := fmt.Sprintf("took longer than its time-out of %s", t)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(e.stop, t, &verdict{Failed, reason})
+		ctx, cancel = context.WithTimeoutCause(e.stop, left(t, since), &verdict{Failed, reason})
 		defer cancel()
 	}
 	err := bounded(e.patience, func() error { return e.d.Start(ctx, p.task) })

@@ -35,7 +35,11 @@ const resumes = 3
 func (e *engine) follow(opening context.Context, p *prep) (*tail, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	opened := context.AfterFunc(opening, cancel)
-	logs, err := e.d.Logs(ctx, p.task, driver.LogOptions{Follow: true})
+	from := driver.Cursor("")
+	if p.past != nil {
+		from = p.past.cursor
+	}
+	logs, err := e.d.Logs(ctx, p.task, driver.LogOptions{Follow: true, From: from})
 	if !opened() && err == nil {
 		err = context.Cause(opening)
 		_ = logs.Close()
@@ -68,6 +72,13 @@ func (t *tail) close() bool {
 // pump copies a log into the journal, to its end. It never waits for anyone but the disk.
 func (e *engine) pump(ctx context.Context, p *prep, logs driver.LogReader, lines *atomic.Int64) {
 	w := &logWriter{log: e.j.Log(p.step.ID), lines: lines, secrets: e.mask, running: p.running}
+	if p.past != nil {
+		w.stored = p.past.logged
+		for _, n := range w.stored {
+			w.unread += n
+		}
+	}
+	w.log.Attempt(p.attempt)
 	for tries := 0; ; tries++ {
 		unblock := context.AfterFunc(ctx, func() { _ = logs.Close() })
 		n, err := w.copy(logs)
@@ -98,17 +109,29 @@ type logWriter struct {
 	lines   *atomic.Int64
 	secrets *mask.Secrets
 	running func(time.Time) // says that the main process runs: it has printed something
-	last    *source
-	all     []*source
+	stored  map[source]int  // what an earlier process has written already
+	unread  int             // the sum of what is left of that
+	last    *printer
+	all     []*printer
+	marked  time.Time
+	open    int // streams that are in the middle of a line
 }
 
-// source is one stream of one container, with its own place in a line.
-type source struct {
+// printer is one stream of one container, with its own place in a line.
+type printer struct {
 	container string
 	stream    driver.Stream
 	name      string // of the container in the journal
 	line      *mask.Line
+	stored    int // how many of its next entries are in the journal already
+	partial   bool
 }
+
+// markEvery is how often a place in the runtime's log is noted, at most, and markLines in how many lines, at least.
+const (
+	markEvery = time.Second
+	markLines = 64
+)
 
 // copy writes entries until the end of the log (nil) or an error, and returns how many.
 func (w *logWriter) copy(logs driver.LogReader) (int, error) {
@@ -122,26 +145,42 @@ func (w *logWriter) copy(logs driver.LogReader) (int, error) {
 		}
 		s := w.last
 		if s == nil || s.stream != entry.Stream || s.container != entry.Container {
-			s = w.source(entry)
+			s = w.printer(entry)
 		}
-		w.lines.Add(1)
-		w.log.Write(entry.Time, s.name, s.stream.String(), s.line.Next(entry.Line, entry.Partial), entry.Partial)
+		lines := w.lines.Add(1)
+		line := s.line.Next(entry.Line, entry.Partial)
+		if entry.Partial != s.partial {
+			s.partial = entry.Partial
+			w.open += map[bool]int{true: 1, false: -1}[entry.Partial]
+		}
+		if s.stored > 0 {
+			s.stored--
+			w.unread--
+			continue
+		}
+		w.log.Write(entry.Time, s.name, s.stream.String(), line, entry.Partial)
+		// How far the runtime's log has been read is noted now and then, so that who goes on need not read all of it again.
+		if lines%markLines == 0 && w.open == 0 && w.unread == 0 && time.Since(w.marked) >= markEvery {
+			w.marked = time.Now()
+			w.log.Mark(string(logs.Cursor()))
+		}
 	}
 }
 
-func (w *logWriter) source(entry driver.LogEntry) *source {
+func (w *logWriter) printer(entry driver.LogEntry) *printer {
 	for _, s := range w.all {
 		if s.stream == entry.Stream && s.container == entry.Container {
 			w.last = s
 			return s
 		}
 	}
-	s := &source{container: entry.Container, stream: entry.Stream, line: mask.NewLine(w.secrets)}
+	s := &printer{container: entry.Container, stream: entry.Stream, line: mask.NewLine(w.secrets)}
 	if entry.Container == driver.MainContainer {
 		w.running(time.Time{})
 	} else {
 		s.name = entry.Container
 	}
+	s.stored = w.stored[source{s.name, s.stream.String()}]
 	w.all = append(w.all, s)
 	w.last = s
 	return s

@@ -33,16 +33,10 @@ func newWorkspace(e *engine) *workspace {
 	w.made = sync.OnceValues(func() (driver.VolumeID, error) {
 		return e.ownVolume("workspace")
 	})
-	return w
-}
-
-// ownVolume makes a volume that ends with the build.
-func (e *engine) ownVolume(what string) (driver.VolumeID, error) {
-	id, err := e.d.CreateVolume(e.stop, driver.VolumeSpec{Name: e.cfg.ID + "-" + what, Labels: e.labels})
-	if err == nil {
-		e.made.volume(id)
+	if e.past.filled {
+		w.begin.Do(func() { close(w.filled) })
 	}
-	return id, err
+	return w
 }
 
 // volume returns the volume, which the first call makes.

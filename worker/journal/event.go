@@ -19,9 +19,12 @@ const (
 	KindStep Kind = "step"
 	// KindLog: a line of a step's log; Step, Stream, Container, Line are set.
 	KindLog Kind = "log"
+	// KindStop: the build is being stopped; State is what it will be, and Reason says why.
+	KindStop Kind = "stop"
 	// KindPull: how far an image's pull is; Image, Done, Total, Status are set. Not part of the journal: Seq is 0.
 	KindPull Kind = "pull"
-	// KindWarning: something that a person should know and that fails nothing; Reason is set, Step if it belongs to one.
+	// KindWarning: something that a person should know and that fails nothing; Reason is set, Step if it belongs to one. If Attempt is
+	// set too, that attempt has ended without success, and another follows.
 	KindWarning Kind = "warning"
 	// KindArtifact: a file was kept; Step, Name, Size, SHA256 are set.
 	KindArtifact Kind = "artifact"

@@ -1,0 +1,158 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/worker/lease"
+)
+
+// A build whose process has died is gone on with like this. The journal says of each step how far it came; Starting is written there before the runtime is
+// asked to start a task. So of the tasks that the runtime has,
+//
+//   - that of an attempt that was being started may run, or may have ended: it is followed, from where the journal's log ends, and
+//     started again, which the contract makes harmless;
+//   - any other has never been started: it is removed, and made anew when its turn comes;
+//   - one that should be there and is not was removed by someone else: its step is lost, and not run a second time.
+
+// found are the tasks that were being started when the earlier process died.
+type found map[attemptOf]driver.TaskID
+
+// attemptOf is one attempt of a step.
+type attemptOf struct {
+	step    string
+	attempt int
+}
+
+// mine are the labels of everything that the build has made.
+func (e *engine) mine() driver.ListOptions {
+	return driver.ListOptions{Labels: map[string]string{lease.LabelBuild: e.cfg.ID, lease.LabelHost: e.labels[lease.LabelHost]}}
+}
+
+// find looks for the tasks of an earlier process, and removes those that were never started.
+func (e *engine) find() error {
+	e.found = found{}
+	if !e.past.resumed {
+		e.lanes = newLanes(e)
+		return nil
+	}
+	e.doubt.Store(true)
+	tasks, err := e.d.List(e.stop, e.mine())
+	if err != nil && e.stopped() != nil {
+		tasks, err = e.d.List(e.patience, e.mine())
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the steps that were running: %w", err)
+	}
+	var never []driver.Task // or they have ended, and that was recorded
+	for _, t := range tasks {
+		step := t.Labels[LabelStep]
+		n, _ := strconv.Atoi(t.Labels[LabelAttempt])
+		if e.past.begun(step, n) && !e.past.steps[step].ended {
+			e.found[attemptOf{step, n}] = t.ID
+		} else {
+			never = append(never, t)
+		}
+	}
+	if err := each(never, func(t driver.Task) error { return e.d.Remove(e.patience, t.ID) }); err != nil {
+		return fmt.Errorf("removing tasks that were made ahead: %w", err)
+	}
+	e.lanes = newLanes(e)
+	return nil
+}
+
+// errGone is why an attempt that was being started is not gone on with.
+var errGone = errors.New("its container was removed by someone else while no worker watched it")
+
+// reattach takes up the task of an attempt that an earlier process was starting, if this is one.
+func (e *engine) reattach(ctx context.Context, p *prep) (bool, error) {
+	if !e.past.begun(p.step.ID, p.attempt) {
+		return false, nil
+	}
+	s := e.past.steps[p.step.ID]
+	id, ok := e.found[attemptOf{p.step.ID, p.attempt}]
+	if !ok {
+		return true, errGone
+	}
+	p.task, p.past = id, s
+	e.made.task(p)
+	if s.running {
+		p.running = func(time.Time) {} // it has been told
+	}
+	var err error
+	p.tail, err = e.follow(ctx, p)
+	return true, err
+}
+
+// createAnew makes a task whose name a call of an earlier process may still have taken.
+func (e *engine) createAnew(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
+	id, err := e.d.Create(ctx, spec)
+	for range 3 {
+		if !e.past.resumed || !errdefs.IsAlreadyExists(err) {
+			break
+		}
+		tasks, lerr := e.d.List(ctx, e.mine())
+		if lerr != nil {
+			return id, lerr
+		}
+		for _, t := range tasks {
+			if t.Name == spec.Name {
+				if err := e.d.Remove(ctx, t.ID); err != nil {
+					return id, err
+				}
+			}
+		}
+		id, err = e.d.Create(ctx, spec)
+	}
+	return id, err
+}
+
+// ownVolume makes a volume that ends with the build, or finds the one that an earlier process has made.
+func (e *engine) ownVolume(what string) (driver.VolumeID, error) {
+	name := e.cfg.ID + "-" + what
+	id, err := e.d.CreateVolume(e.stop, driver.VolumeSpec{Name: name, Labels: e.labels})
+	if e.past.resumed && errdefs.IsAlreadyExists(err) {
+		id, err = e.volumeNamed(name)
+	}
+	if err == nil {
+		e.made.volume(id)
+	}
+	return id, err
+}
+
+func (e *engine) volumeNamed(name string) (driver.VolumeID, error) {
+	volumes, err := e.d.ListVolumes(e.stop, e.mine())
+	if err != nil {
+		return "", err
+	}
+	for _, v := range volumes {
+		if v.Name == name {
+			return v.ID, nil
+		}
+	}
+	return "", fmt.Errorf("the volume %s exists, but the runtime does not list it", name)
+}
+
+// unusedSandbox returns the first number that no sandbox of an earlier process has. Those may have a task that runs; they are removed at the
+// end of the build.
+func (e *engine) unusedSandbox() (int, error) {
+	if !e.past.resumed {
+		return 0, nil
+	}
+	sandboxes, err := driver.ListSandboxes(e.stop, e.d, e.mine())
+	first := 0
+	for _, s := range sandboxes {
+		if _, digits, ok := strings.Cut(s.Name, sandboxName); ok {
+			n, _ := strconv.Atoi(digits)
+			first = max(first, n)
+		}
+	}
+	return first, err
+}
