@@ -132,6 +132,12 @@ func New(cfg Config) (*Build, error) {
 // ID returns the build's ID.
 func (b *Build) ID() string { return b.cfg.ID }
 
+// Results returns the absolute path of the results directory, once the build has been opened.
+func (b *Build) Results() string { return b.dir }
+
+// Journal returns what writes the build's journal, once the build has been opened.
+func (b *Build) Journal() *journal.Writer { return b.journal }
+
 // Cancel stops the build: the first call gracefully, the second by force: what runs is killed at once, and Run returns within 15
 // seconds, also if the runtime does not answer. Any goroutine may call it, at any time.
 func (b *Build) Cancel(reason string) {

@@ -22,6 +22,7 @@ const (
 	KindPull     = journal.KindPull
 	KindWarning  = journal.KindWarning
 	KindArtifact = journal.KindArtifact
+	KindTests    = journal.KindTests
 )
 
 // The states, see package journal.

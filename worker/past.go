@@ -55,6 +55,7 @@ func readPast(dir string) (*past, error) {
 		return nil, err
 	}
 	defer func() { _ = r.Close() }()
+	r.WithoutText()
 	for {
 		b, err := r.NextBatch()
 		if errors.Is(err, io.EOF) {

@@ -16,6 +16,8 @@ type Batch struct {
 	// fraction), a space, the line, and a newline.
 	Runs []Run
 	Text []byte
+	// Bytes is the length of Text, also where that was left out.
+	Bytes int64
 	// Cursor, if not empty, is the place in the runtime's log behind the last line.
 	Cursor string
 }
@@ -42,12 +44,15 @@ func (b *Batch) After(seq uint64) error {
 	}
 	skip := int(min(seq-b.First+1, uint64(b.Len())))
 	b.First += uint64(skip)
-	for n := skip; n > 0; n-- {
+	for n := skip; n > 0 && b.Text != nil; n-- {
 		i := bytes.IndexByte(b.Text, '\n')
 		if i < 0 {
 			return b.torn()
 		}
 		b.Text = b.Text[i+1:]
+	}
+	if b.Text != nil {
+		b.Bytes = int64(len(b.Text))
 	}
 	runs := append([]Run(nil), b.Runs...)
 	for skip > 0 {

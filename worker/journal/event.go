@@ -15,7 +15,7 @@ const (
 	KindBuild Kind = "build"
 	// KindStage: a stage's state changed; Stage and State are set, Reason if it was skipped or failed.
 	KindStage Kind = "stage"
-	// KindStep: a step's state changed; Stage, Step, State, Attempt are set, Result once it has ended.
+	// KindStep: a step's state changed; Stage, Step, State, Attempt are set, Result and Phases once it has ended.
 	KindStep Kind = "step"
 	// KindLog: a line of a step's log; Step, Stream, Container, Line are set.
 	KindLog Kind = "log"
@@ -26,6 +26,8 @@ const (
 	// KindWarning: something that a person should know and that fails nothing; Reason is set, Step if it belongs to one. If Attempt is
 	// set too, that attempt has ended without success, and another follows.
 	KindWarning Kind = "warning"
+	// KindTests: an artifact is a file of test results; Step, Name and Tests are set.
+	KindTests Kind = "tests"
 	// KindArtifact: a file was kept; Step, Name, Size, SHA256 are set.
 	KindArtifact Kind = "artifact"
 )
@@ -93,4 +95,40 @@ type Event struct {
 	Name   string `json:"name,omitempty"`
 	Size   int64  `json:"size,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
+
+	// Phases say where the time of a step's last attempt went, once it has ended.
+	Phases []Phase `json:"phases,omitempty"`
+	// Tests are the test results in a file.
+	Tests *Tests `json:"tests,omitempty"`
 }
+
+// The names of a step's phases. The first two may lie before the stage began: what comes next is made ahead.
+const (
+	PhasePull   = "pull"   // waiting for the image
+	PhaseCreate = "create" // making the container, and filling the workspace
+	PhaseStart  = "start"  // init containers, services, the runtime's start
+	PhaseRun    = "run"    // by the runtime's clock
+	PhaseCopy   = "copy"   // the last lines and the artifacts
+)
+
+// Phase is a part of a step's time.
+type Phase struct {
+	Name  string    `json:"name"`
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
+}
+
+// Tests is the summary of a file of test results.
+type Tests struct {
+	Total   int `json:"total"`
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+	// Took is in nanoseconds.
+	Took time.Duration `json:"took"`
+	// Failures are names of tests that failed, at most [MostFailures].
+	Failures []string `json:"failures,omitempty"`
+}
+
+// MostFailures is how many failed tests are named.
+const MostFailures = 100

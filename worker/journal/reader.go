@@ -24,6 +24,7 @@ type Reader struct {
 	batch  *Batch // decoded, and not yet told
 	err    error  // damage, told once what stands before it has been
 	decode Decoder
+	noText bool
 }
 
 // Open opens the journal in a results directory, to be read from its beginning.
@@ -56,6 +57,9 @@ func OpenAfter(dir string, seq uint64) (*Reader, error) {
 
 // Header returns the journal's first line.
 func (r *Reader) Header() Header { return r.header }
+
+// WithoutText leaves the text of log lines unread: NextBatch returns all but that, and Next is not to be used.
+func (r *Reader) WithoutText() { r.noText = true }
 
 // Next returns the events that follow, one or more. The slice is valid until the next call; the lines in it may be kept.
 // When there are no more, the error is io.EOF; in a journal that grows, Next may be called again later. Any other error says
@@ -120,9 +124,12 @@ func (r *Reader) read(line []byte) (*Batch, error) {
 	if last <= r.after {
 		return nil, nil
 	}
-	b := &Batch{First: rec.Seq, Event: rec.Event, Runs: rec.Runs, Cursor: rec.Cursor}
+	b := &Batch{First: rec.Seq, Event: rec.Event, Runs: rec.Runs, Bytes: rec.Bytes, Cursor: rec.Cursor}
 	if rec.Kind != KindLog {
 		return b, nil
+	}
+	if r.noText {
+		return b, b.After(r.after)
 	}
 	f, err := r.log(rec.Step)
 	if err != nil {

@@ -227,6 +227,13 @@ func (w *Writer) Last() uint64 {
 	return w.seq
 }
 
+// Closed reports whether Close was called: there will be no other entry.
+func (w *Writer) Closed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
 // Pull tells observers how far a pull is. It is not stored, and only the newest of each image is told.
 func (w *Writer) Pull(e Event) {
 	if e.Time.IsZero() {

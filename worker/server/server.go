@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	workerv1 "github.com/wharfci/wharf/api/worker/v1"
+	"github.com/wharfci/wharf/worker/journal"
+)
+
+// Build is what is served; a [github.com/wharfci/wharf/worker.Build] that has been opened is one.
+type Build interface {
+	// ID names the build.
+	ID() string
+	// Results is the results directory.
+	Results() string
+	// Journal is what writes it.
+	Journal() *journal.Writer
+	// Cancel stops the build gracefully, and by force when it is called again.
+	Cancel(reason string)
+}
+
+// Config is what a server needs. Build and Token are required.
+type Config struct {
+	Build Build
+	// Token is what clients have to show.
+	Token string
+	// TLS, if not nil, is used for every connection.
+	TLS *tls.Config
+	// Version and Runtime say what the worker is, for people.
+	Version, Runtime string
+}
+
+// Bounds of what a client may do. Requests are small.
+const (
+	maxRequest  = 64 << 10
+	maxHeaders  = 16 << 10
+	maxStreams  = 100
+	handshake   = 10 * time.Second
+	pingEvery   = 3 * time.Second // and as long again for the answer, before a client is taken for gone
+	bufferBytes = 16 << 10
+)
+
+// Server serves one build.
+type Server struct {
+	cfg    Config
+	grpc   *grpc.Server
+	health *health.Server
+	view   *view
+	claim  *claim
+
+	released chan struct{}
+	release  sync.Once
+	stop     context.CancelFunc
+	done     chan struct{}
+}
+
+// New returns a server that does not listen yet. It follows the journal until Close.
+func New(cfg Config) (*Server, error) {
+	if cfg.Build == nil || cfg.Build.Journal() == nil {
+		return nil, errors.New("server: Config needs a Build that has been opened")
+	}
+	if cfg.Token == "" {
+		return nil, errors.New("server: Config needs a Token: whoever can connect could cancel the build")
+	}
+	claim, err := openClaim(cfg.Build.Results())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, health: health.NewServer(), view: newView(cfg.Build.Journal()), claim: claim, released: make(chan struct{}), done: make(chan struct{})}
+	opts := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshake),
+		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(bufferBytes), grpc.SharedWriteBuffer(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			if err := s.allowed(ctx, info.FullMethod); err != nil {
+				return nil, err
+			}
+			return handle(ctx, req)
+		}),
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+			if err := s.allowed(stream.Context(), info.FullMethod); err != nil {
+				return err
+			}
+			return handle(srv, stream)
+		}),
+	}
+	if cfg.TLS != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+	}
+	s.grpc = grpc.NewServer(opts...)
+	workerv1.RegisterWorkerServiceServer(s.grpc, &service{server: s})
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus(workerv1.WorkerService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	reflection.Register(s.grpc)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go func() {
+		defer close(s.done)
+		s.view.follow(ctx, cfg.Build)
+	}()
+	return s, nil
+}
+
+// allowed checks the token of a call. The comparison takes the same time whatever is wrong.
+func (s *Server) allowed(ctx context.Context, method string) error {
+	if strings.HasPrefix(method, "/"+healthv1.Health_ServiceDesc.ServiceName+"/") {
+		return nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	want := sha256.Sum256([]byte("Bearer " + s.cfg.Token))
+	for _, given := range md.Get("authorization") {
+		got := sha256.Sum256([]byte(given))
+		if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+			return nil
+		}
+	}
+	return status.Error(codes.Unauthenticated, "the token is missing or wrong: send the worker's as \"authorization: Bearer TOKEN\"")
+}
+
+// Serve answers the connections of a listener, which it closes in the end. It may be called for several listeners, and returns nil after Close.
+func (s *Server) Serve(l net.Listener) error {
+	return s.grpc.Serve(l)
+}
+
+// Released is closed when a client has said that everything was taken.
+func (s *Server) Released() <-chan struct{} { return s.released }
+
+// Close ends the server: calls that run have a second to end by themselves, as those that follow a build do that has ended.
+func (s *Server) Close() {
+	s.health.Shutdown()
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-stopped:
+	case <-t.C:
+		s.grpc.Stop()
+		<-stopped
+	}
+	s.stop()
+	<-s.done
+}

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	workerv1 "github.com/wharfci/wharf/api/worker/v1"
+	"github.com/wharfci/wharf/worker/internal/wire"
+	"github.com/wharfci/wharf/worker/journal"
+)
+
+// service answers the calls.
+type service struct {
+	workerv1.UnimplementedWorkerServiceServer
+	server *Server
+}
+
+func (s *service) build() Build { return s.server.cfg.Build }
+
+// GetBuild returns where the build stands.
+func (s *service) GetBuild(_ context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
+	b := s.server.view.build()
+	b.Id = s.build().ID()
+	b.Version, b.Runtime = s.server.cfg.Version, s.server.cfg.Runtime
+	b.LastEntry = s.build().Journal().Last()
+	b.ClaimedBy = s.server.claim.by()
+	if req.GetWithPlan() {
+		plan, err := os.ReadFile(filepath.Join(s.build().Results(), journal.PlanFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is not there has not been written yet
+			return nil, status.Error(codes.Internal, err.Error())
+		}
+		b.PlanJson = plan
+	}
+	return &workerv1.GetBuildResponse{Build: b}, nil
+}
+
+// messageBytes is how much text a message of the journal gathers.
+const messageBytes = 64 << 10
+
+// ReadJournal streams the journal.
+func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]) error {
+	r, err := journal.OpenAfter(s.build().Results(), req.GetAfter())
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	defer func() { _ = r.Close() }()
+	for {
+		more, err := s.send(r, req.GetStep(), stream)
+		if err != nil || !more && !req.GetFollow() {
+			return err
+		}
+		if more {
+			continue
+		}
+		err = s.build().Journal().Wait(stream.Context(), r)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return status.FromContextError(stream.Context().Err()).Err()
+		}
+	}
+}
+
+// send sends the next message, if there is something to tell; else more is false.
+func (s *service) send(r *journal.Reader, step string, stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]) (more bool, err error) {
+	msg := &workerv1.ReadJournalResponse{}
+	last := uint64(0)
+	for size := 0; size < messageBytes; {
+		b, err := r.NextBatch()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false, status.Error(codes.DataLoss, err.Error())
+		}
+		last = b.Last()
+		if step != "" && b.Event.Step != step {
+			size++ // so that a long journal without the step does not keep the call from ending
+			continue
+		}
+		out := wire.Batch(b)
+		msg.Batches = append(msg.Batches, out)
+		size += proto.Size(out)
+	}
+	if last == 0 {
+		return false, nil
+	}
+	if len(msg.Batches) > 0 {
+		if err := stream.Send(msg); err != nil {
+			return false, err
+		}
+	}
+	s.server.view.taken(last)
+	return stream.Context().Err() == nil, status.FromContextError(stream.Context().Err()).Err()
+}
+
+// Cancel stops the build.
+func (s *service) Cancel(_ context.Context, req *workerv1.CancelRequest) (*workerv1.CancelResponse, error) {
+	reason := req.GetReason()
+	if len(reason) > 1000 {
+		return nil, status.Error(codes.InvalidArgument, "the reason is longer than 1000 bytes")
+	}
+	s.build().Cancel(reason)
+	if req.GetForce() {
+		s.build().Cancel(reason)
+	}
+	return &workerv1.CancelResponse{}, nil
+}
+
+// ListArtifacts returns what has been kept.
+func (s *service) ListArtifacts(context.Context, *workerv1.ListArtifactsRequest) (*workerv1.ListArtifactsResponse, error) {
+	return &workerv1.ListArtifactsResponse{Artifacts: s.server.view.allArtifacts()}, nil
+}
+
+// chunkBytes is the size of a chunk of an artifact.
+const chunkBytes = 64 << 10
+
+// ReadArtifact streams an artifact. Only names that the journal has lead to a file.
+func (s *service) ReadArtifact(req *workerv1.ReadArtifactRequest, stream grpc.ServerStreamingServer[workerv1.ReadArtifactResponse]) error {
+	a := s.server.view.artifact(req.GetStep(), req.GetName())
+	if a == nil {
+		return status.Errorf(codes.NotFound, "step %q has no artifact %q", req.GetStep(), req.GetName())
+	}
+	if req.GetOffset() < 0 || req.GetOffset() > a.GetSize() {
+		return status.Errorf(codes.OutOfRange, "the artifact has %d bytes, and is asked for from %d on", a.GetSize(), req.GetOffset())
+	}
+	root, err := os.OpenRoot(filepath.Join(s.build().Results(), journal.Artifacts, a.GetStep()))
+	if err != nil {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.Open(filepath.FromSlash(a.GetName()))
+	if err != nil {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Seek(req.GetOffset(), io.SeekStart); err != nil {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	return sendFile(a, f, a.GetSize()-req.GetOffset(), stream)
+}
+
+// sendFile sends the next n bytes of a file.
+func sendFile(a *workerv1.Artifact, f io.Reader, n int64, stream grpc.ServerStreamingServer[workerv1.ReadArtifactResponse]) error {
+	buf := make([]byte, min(chunkBytes, n))
+	for first := true; first || n > 0; first = false {
+		msg := &workerv1.ReadArtifactResponse{Data: buf[:min(n, int64(len(buf)))]}
+		if first {
+			msg.Artifact = a
+		}
+		if _, err := io.ReadFull(f, msg.Data); err != nil {
+			return status.Error(codes.DataLoss, fmt.Sprintf("artifact %s of step %s: %v", a.GetName(), a.GetStep(), err))
+		}
+		if err := stream.Send(msg); err != nil {
+			return err
+		}
+		n -= int64(len(msg.Data))
+	}
+	return nil
+}
