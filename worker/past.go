@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"errors"
-	"io"
 	"strings"
 	"time"
 
@@ -56,16 +54,7 @@ func readPast(dir string) (*past, error) {
 	}
 	defer func() { _ = r.Close() }()
 	r.WithoutText()
-	for {
-		b, err := r.NextBatch()
-		if errors.Is(err, io.EOF) {
-			return p, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		p.add(b)
-	}
+	return p, r.All(p.add)
 }
 
 func (p *past) step(id string) *pastStep {

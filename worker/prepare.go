@@ -7,6 +7,7 @@ import (
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/pipeline"
+	"github.com/wharfci/wharf/worker/journal"
 )
 
 // prep is a task on its way from nothing to created, its log open and someone waiting for it: only Start is missing.
@@ -27,6 +28,13 @@ type prep struct {
 	lane *lane
 	tail *tail
 	err  error
+	// phases are where the time went; who has the prep at the time adds to them.
+	phases []journal.Phase
+}
+
+// phase notes that something that began then has just ended.
+func (p *prep) phase(name string, began time.Time) {
+	p.phases = append(p.phases, journal.Phase{Name: name, Began: began.UTC().Round(0), Ended: time.Now().UTC().Round(0)})
 }
 
 // prepare begins to make the task of an attempt.
@@ -56,9 +64,13 @@ func (e *engine) create(ctx context.Context, p *prep) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := e.pulls.step(ctx, p.step); err != nil {
 		return err
 	}
+	p.phase(journal.PhasePull, began)
+	began = time.Now()
+	defer func() { p.phase(journal.PhaseCreate, began) }()
 	if len(p.step.Services) == 0 {
 		if p.lane = e.lanes.take(p.stage); p.lane != nil {
 			spec.Sandbox = p.lane.id

@@ -52,7 +52,7 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 			if err := e.j.Err(); err != nil && end.state == Succeeded {
 				end.state, end.reason = Errored, err.Error()
 			}
-			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: s.ID, State: end.state, Attempt: p.attempt, Reason: end.reason, Result: end.result})
+			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: s.ID, State: end.state, Attempt: p.attempt, Reason: end.reason, Result: end.result, Phases: p.phases})
 			e.finishLater(p)
 			return end.state, end.reason
 		}
@@ -125,9 +125,13 @@ func (e *engine) attempt(p *prep) end {
 		ctx, cancel = context.WithTimeoutCause(e.stop, left(t, since), &verdict{Failed, reason})
 		defer cancel()
 	}
+	began := time.Now()
 	err := bounded(e.patience, func() error { return e.d.Start(ctx, p.task) })
 	if err != nil && ctx.Err() == nil {
 		return e.failed(err)
+	}
+	if p.past == nil || !p.past.running {
+		p.phase(journal.PhaseStart, began)
 	}
 	p.began(ctx)
 	return e.await(ctx, p)
@@ -170,6 +174,11 @@ func (e *engine) await(ctx context.Context, p *prep) end {
 	if w.err == nil {
 		e.lanes.release(p.lane, p.stage)
 	}
+	if r := w.result; !r.Started.IsZero() && !r.Ended.IsZero() {
+		p.phases = append(p.phases, journal.Phase{Name: journal.PhaseRun, Began: r.Started.UTC(), Ended: r.Ended.UTC()})
+	}
+	copying := time.Now()
+	defer func() { p.phase(journal.PhaseCopy, copying) }()
 	e.drain(p)
 	w.result.Reason = e.mask.String(w.result.Reason)
 	switch {

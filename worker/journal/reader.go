@@ -94,6 +94,20 @@ func (r *Reader) NextBatch() (*Batch, error) {
 	return b, err
 }
 
+// All calls f with every batch up to the end that there is now.
+func (r *Reader) All(f func(*Batch)) error {
+	for {
+		b, err := r.NextBatch()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f(b)
+	}
+}
+
 // peek returns the next batch, which stays the next until r.batch is nil again.
 func (r *Reader) peek() (*Batch, error) {
 	for r.batch == nil && r.err == nil {

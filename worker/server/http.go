@@ -27,7 +27,11 @@ func (s *Server) Handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.view.metrics.registry, promhttp.HandlerOpts{}))
+	metrics := promhttp.HandlerFor(s.view.metrics.registry, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		s.view.catchUp(r.Context())
+		metrics.ServeHTTP(w, r)
+	})
 	return mux
 }
 

@@ -28,7 +28,8 @@ type service struct {
 func (s *service) build() Build { return s.server.cfg.Build }
 
 // GetBuild returns where the build stands.
-func (s *service) GetBuild(_ context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
+func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
+	s.server.view.catchUp(ctx)
 	b := s.server.view.build()
 	b.Id = s.build().ID()
 	b.Version, b.Runtime = s.server.cfg.Version, s.server.cfg.Runtime
@@ -119,7 +120,8 @@ func (s *service) Cancel(_ context.Context, req *workerv1.CancelRequest) (*worke
 }
 
 // ListArtifacts returns what has been kept.
-func (s *service) ListArtifacts(context.Context, *workerv1.ListArtifactsRequest) (*workerv1.ListArtifactsResponse, error) {
+func (s *service) ListArtifacts(ctx context.Context, _ *workerv1.ListArtifactsRequest) (*workerv1.ListArtifactsResponse, error) {
+	s.server.view.catchUp(ctx)
 	return &workerv1.ListArtifactsResponse{Artifacts: s.server.view.allArtifacts()}, nil
 }
 
@@ -128,6 +130,7 @@ const chunkBytes = 64 << 10
 
 // ReadArtifact streams an artifact. Only names that the journal has lead to a file.
 func (s *service) ReadArtifact(req *workerv1.ReadArtifactRequest, stream grpc.ServerStreamingServer[workerv1.ReadArtifactResponse]) error {
+	s.server.view.catchUp(stream.Context())
 	a := s.server.view.artifact(req.GetStep(), req.GetName())
 	if a == nil {
 		return status.Errorf(codes.NotFound, "step %q has no artifact %q", req.GetStep(), req.GetName())
