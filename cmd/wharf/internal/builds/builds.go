@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wharfci/wharf/worker/lease"
@@ -125,4 +126,77 @@ func (s *Store) prune(ctx context.Context, index string, keep int, dryRun bool) 
 		removed = append(removed, dir)
 	}
 	return removed, nil
+}
+
+// Build is a build whose results are kept.
+type Build struct {
+	ID, Dir string
+	// Project is the directory that it was built from.
+	Project string
+}
+
+// All returns the builds of every project, oldest first.
+func (s *Store) All() ([]Build, error) {
+	projects, err := os.ReadDir(filepath.Join(s.dir, "projects"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("results: %w", err)
+	}
+	var all []Build
+	for _, p := range projects {
+		index := filepath.Join(s.dir, "projects", p.Name())
+		path, err := os.ReadFile(filepath.Join(index, projectFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("results: %w", err)
+		}
+		of, err := s.of(index, string(path))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, of...)
+	}
+	slices.SortFunc(all, func(a, b Build) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// Of returns the builds of the project in a directory, oldest first.
+func (s *Store) Of(project string) ([]Build, error) { return s.of(s.index(project), project) }
+
+func (s *Store) of(index, project string) ([]Build, error) {
+	entries, err := os.ReadDir(index) // sorted by name
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("results: %w", err)
+	}
+	var all []Build
+	for _, e := range entries {
+		if dir := filepath.Join(s.dir, "builds", e.Name()); !strings.HasPrefix(e.Name(), ".") {
+			if _, err := os.Stat(dir); err == nil {
+				all = append(all, Build{ID: e.Name(), Dir: dir, Project: project})
+			}
+		}
+	}
+	return all, nil
+}
+
+// Find returns the results directory of the build whose ID is, or begins with, id.
+func (s *Store) Find(id string) (string, error) {
+	all, err := s.All()
+	if err != nil {
+		return "", err
+	}
+	var found []Build
+	for _, b := range all {
+		if b.ID == id {
+			return b.Dir, nil
+		}
+		if strings.HasPrefix(b.ID, id) {
+			found = append(found, b)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("there is no build %q, nor a directory or a worker's address of that name; \"wharf ps --all\" lists what is kept", id)
+	case 1:
+		return found[0].Dir, nil
+	}
+	return "", fmt.Errorf("%q could be %d builds, such as %s and %s", id, len(found), found[0].ID, found[1].ID)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/builds"
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
+	"github.com/wharfci/wharf/cmd/wharf/internal/served"
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/pipeline"
 	"github.com/wharfci/wharf/worker"
@@ -35,6 +36,9 @@ type running struct {
 	results     string
 	copyIgnored bool
 	pull        *choice
+	serve       string
+	// stepLogLimit and logLimit are in bytes; 0 is none.
+	stepLogLimit, logLimit size
 	// secrets and certificates are the installation's directories of these.
 	secrets, certificates string
 }
@@ -57,24 +61,34 @@ A second one ends it by force. Nothing is left on the runtime either way.`,
 		ValidArgsFunction: directories,
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), directory(args)) },
 	}
+	r.addBuild(cmd)
+	r.output = outputFlag(cmd, "auto", "tty", "plain", "json")
+	f := cmd.Flags()
+	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "only print what would run")
+	f.StringVar(&r.results, "results", "", "`directory` for logs and artifacts (default: below ~/.local/state/wharf/builds)")
+	f.StringVar(&r.serve, "serve", "", "offer the worker's API at this `address` while it runs (without a value: 127.0.0.1, any port)")
+	f.Lookup("serve").NoOptDefVal = "127.0.0.1:0"
+	return cmd
+}
+
+// addBuild adds the flags that say how a build is run.
+func (r *running) addBuild(cmd *cobra.Command) {
 	r.addTo(cmd)
 	r.addStages(cmd)
 	driverFlag(cmd, &r.driver)
-	r.output = outputFlag(cmd, "auto", "tty", "plain", "json")
 	f := cmd.Flags()
 	f.IntVarP(&r.parallel, "parallel", "p", 0, "how many steps may run at once (default: the number of CPUs)")
-	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "only print what would run")
 	f.BoolVar(&r.keep, "keep", false, "leave containers and volumes on the runtime")
 	f.DurationVar(&r.timeout, "timeout", 0, "stop the build after this time, such as 30m (default: the definition's)")
 	f.DurationVar(&r.grace, "grace", 10*time.Second, "time between asking a step to end and killing it")
-	f.StringVar(&r.results, "results", "", "`directory` for logs and artifacts (default: below ~/.local/state/wharf/builds)")
+	f.Var(&r.stepLogLimit, "step-log-limit", "how much of each step's log is kept, such as 100MiB (default: all)")
+	f.Var(&r.logLimit, "log-limit", "how much of all logs together is kept (default: all)")
 	r.pull = &choice{values: []string{"if-not-present", "always", "never"}, value: "if-not-present"}
 	f.Var(r.pull, "pull", "when to fetch images: "+strings.Join(r.pull.values, ", "))
 	complete(cmd, "pull", func(*cobra.Command, string) []string { return r.pull.values })
 	f.StringVar(&r.secrets, "secrets", os.Getenv("WHARF_SECRETS"), "`directory` of project secrets (default: $WHARF_SECRETS)")
 	f.StringVar(&r.certificates, "certificates", os.Getenv("WHARF_CERTIFICATES"), "`directory` of CA certificates for steps (default: $WHARF_CERTIFICATES)")
 	f.BoolVar(&r.copyIgnored, "no-gitignore", false, "also copy what .gitignore excludes")
-	return cmd
 }
 
 func (r *running) validate() error {
@@ -218,6 +232,14 @@ func (r *running) place(p *project) (*place, error) {
 
 var pulls = map[string]driver.PullPolicy{"if-not-present": driver.PullIfNotPresent, "always": driver.PullAlways, "never": driver.PullNever}
 
+// config is what the flags say of a build.
+func (r *running) config(p *project, plan *pipeline.Plan, o *drivers.Opened) worker.Config {
+	return worker.Config{
+		Driver: o.Driver, Plan: plan, Repository: p.dir, CopyIgnored: r.copyIgnored, Parallel: r.parallel, Timeout: r.timeout, Grace: r.grace, Keep: r.keep,
+		StepLogLimit: int64(r.stepLogLimit), LogLimit: int64(r.logLimit), Pull: pulls[r.pull.value], Secrets: r.secrets, Certificates: r.certificates,
+	}
+}
+
 // build runs the plan.
 func (r *running) build(p *project, plan *pipeline.Plan, of identity, o *drivers.Opened, in *interrupts) error {
 	at, err := r.place(p)
@@ -227,20 +249,31 @@ func (r *running) build(p *project, plan *pipeline.Plan, of identity, o *drivers
 	defer at.lease.Release() // unless the build has given it back
 	janitor := newJanitor(o.Driver, at.tidy)
 	var show *display
-	b, err := worker.New(worker.Config{
-		ID: at.id, State: at.state, Lease: at.lease, Driver: o.Driver, Plan: plan, Repository: p.dir, CopyIgnored: r.copyIgnored, Results: at.results,
-		Parallel: r.parallel, Timeout: r.timeout, Grace: r.grace, Keep: r.keep,
-		Pull: pulls[r.pull.value], Secrets: r.secrets, Instance: of.instance, ProjectID: of.project, Certificates: r.certificates,
-		Observe: func(events []worker.Event) {
-			janitor.observe(events)
-			show.observe(events)
-		},
-	})
+	cfg := r.config(p, plan, o)
+	cfg.ID, cfg.State, cfg.Lease, cfg.Results = at.id, at.state, at.lease, at.results
+	cfg.Instance, cfg.ProjectID = of.instance, of.project
+	cfg.Observe = func(events []worker.Event) {
+		janitor.observe(events)
+		show.observe(events)
+	}
+	b, err := worker.New(cfg)
 	if err != nil {
 		return wrong(err)
 	}
 	if err := b.Open(); err != nil { // before there is a display: nothing of the build will be shown
 		return unusable(err)
+	}
+	serving, err := served.Start(b, served.Options{Listen: r.serve, Version: "wharf " + self().String(), Runtime: o.Capabilities.Runtime})
+	if err != nil && r.serve != "" {
+		return trouble(errors.Join(fmt.Errorf("--serve %s: %w", r.serve, err), b.Journal().Close()))
+	}
+	if err != nil { // the build goes on; only "wharf cancel" and others do not find it
+		warn(os.Stderr, "the build cannot be reached by other commands: %v", err)
+	} else {
+		defer serving.Close()
+	}
+	if r.serve != "" {
+		warn(os.Stderr, "serving at %s; the token is in %s", serving.Listens, filepath.Join(at.results, "worker.json"))
 	}
 	show = newDisplay(r.output.value, newTerminal(os.Stdout, os.Getenv), showing{
 		plan: plan, id: at.id, driver: o.URL, runtime: o.Capabilities.Runtime, results: at.results,

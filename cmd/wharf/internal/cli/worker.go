@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
+	"github.com/wharfci/wharf/cmd/wharf/internal/served"
+	"github.com/wharfci/wharf/worker"
+	"github.com/wharfci/wharf/worker/lease"
+)
+
+// tokenEnv is the variable with a worker's token, where no file has it.
+const tokenEnv = "WHARF_WORKER_TOKEN"
+
+// working is how a worker runs.
+type working struct {
+	running
+	listen, http  string
+	tokenFile     string
+	cert, key     string
+	linger        time.Duration
+	log           hclog.Logger
+	state         *lease.Dir
+	serving       *served.Serving
+	stopLingering func()
+}
+
+func newWorker() *cobra.Command {
+	var w working
+	cmd := &cobra.Command{
+		Use:   "worker [directory]",
+		Short: "Run one build as a service, and keep what happens for whoever reads it",
+		Long: `Runs the build of a directory, as "wharf run" does, and serves it by gRPC: its
+journal, live and from any entry on, its artifacts, its state. It goes on serving
+when the build has ended, until a client says that everything was taken, the time
+of --linger passes, or it gets SIGTERM, and ends with the exit code of the build.
+
+It opens no connection but to the runtime. Clients show a token: that of
+--token-file or $WHARF_WORKER_TOKEN, or one that it makes, which stands in
+worker.json in the results directory.
+
+A worker that was killed goes on when it is started again with the same results
+directory: steps that run are followed, and none runs twice.`,
+		Example: `  wharf worker --results /var/lib/wharf/build-7
+  wharf worker --results out --listen 0.0.0.0:7500 --tls-cert cert.pem --tls-key key.pem --token-file token
+  wharf logs --follow 127.0.0.1:7500`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: directories,
+		RunE:              func(cmd *cobra.Command, args []string) error { return w.run(cmd.Context(), directory(args)) },
+	}
+	w.addBuild(cmd)
+	f := cmd.Flags()
+	f.StringVar(&w.results, "results", "", "`directory` for the journal, logs and artifacts (required)")
+	_ = cmd.MarkFlagRequired("results")
+	f.StringVar(&w.listen, "listen", "127.0.0.1:0", "`address` of the API; port 0 is any, which the log and worker.json tell")
+	f.StringVar(&w.http, "http", "127.0.0.1:0", "`address` of /healthz, /readyz and /metrics; empty is none")
+	f.StringVar(&w.tokenFile, "token-file", "", "`file` with the token that clients have to show (default: $WHARF_WORKER_TOKEN, or a random one)")
+	f.StringVar(&w.cert, "tls-cert", "", "`file` with the certificate of the API, in PEM")
+	f.StringVar(&w.key, "tls-key", "", "`file` with its key, in PEM")
+	f.DurationVar(&w.linger, "linger", 24*time.Hour, "how long to serve a build that has ended")
+	return cmd
+}
+
+// run runs the worker.
+func (w *working) run(ctx context.Context, dir string) error {
+	w.log = hclog.New(&hclog.LoggerOptions{Name: "worker", Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd()))})
+	w.output = &choice{}
+	if err := w.validate(); err != nil {
+		return wrong(err)
+	}
+	token, err := readToken(w.tokenFile)
+	if err != nil {
+		return wrong(err)
+	}
+	secure, err := w.tls()
+	if err != nil {
+		return wrong(err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	in := watch(func(_ int, why string) { cancel(errors.New(why)) })
+	defer in.stop()
+	b, o, close, err := w.prepare(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer close()
+	w.serving, err = served.Start(b, served.Options{
+		Listen: w.listen, HTTP: w.http, Token: token, TLS: secure, Version: "wharf " + self().String(), Runtime: o.Capabilities.Runtime,
+	})
+	if err != nil {
+		return trouble(errors.Join(err, b.Journal().Close()))
+	}
+	defer w.serving.Close()
+	w.log.Info("serving", "build", b.ID(), "address", w.serving.Listens, "http", w.serving.HTTP, "results", b.Results())
+	lingering, stop := context.WithCancel(context.Background())
+	defer stop()
+	in.on(func(_ int, why string) {
+		w.log.Info("stopping", "reason", why)
+		b.Cancel(why)
+		stop()
+	})
+	out, err := b.Run(context.Background())
+	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
+	if err != nil {
+		w.log.Error("not everything went well", "error", err)
+	}
+	w.serveOn(lingering)
+	return ended{outcome: out, err: err, results: b.Results(), told: true}.finish()
+}
+
+// serveOn serves the build that has ended.
+func (w *working) serveOn(ctx context.Context) {
+	t := time.NewTimer(w.linger)
+	defer t.Stop()
+	select {
+	case <-w.serving.Released():
+		w.log.Info("everything was taken")
+	case <-t.C:
+		w.log.Warn("nobody said that everything was taken", "after", w.linger)
+	case <-ctx.Done():
+	}
+}
+
+// prepare makes the build, and opens its journal: a new one, or that of a worker that was killed.
+func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *drivers.Opened, close func(), err error) {
+	p, err := load(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer p.Close()
+	opts, err := p.options(ctx, &w.choices)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	plan, err := p.def.Plan(opts)
+	if err != nil {
+		return nil, nil, nil, wrong(invalid{err})
+	}
+	for _, warning := range plan.Warnings {
+		w.log.Warn(warning.Error())
+	}
+	if w.state, err = lease.Open(filepath.Join(w.results, ".state")); err != nil {
+		return nil, nil, nil, trouble(err)
+	}
+	if o, err = openDriver(ctx, w.driver); err != nil {
+		return nil, nil, nil, err
+	}
+	close = func() { o.Driver.Close() }
+	cfg := w.config(p, plan, o)
+	cfg.State, cfg.Results, cfg.Resume = w.state, w.results, true
+	of := p.identity(opts)
+	cfg.Instance, cfg.ProjectID = of.instance, of.project
+	if b, err = worker.New(cfg); err != nil {
+		close()
+		return nil, nil, nil, wrong(err)
+	}
+	if err := b.Open(); err != nil {
+		close()
+		return nil, nil, nil, unusable(err)
+	}
+	return b, o, close, nil
+}
+
+// tls reads the certificate, if there is one.
+func (w *working) tls() (*tls.Config, error) {
+	if w.cert == "" && w.key == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(w.cert, w.key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// readToken returns the token of a file or of the environment; empty if neither has one.
+func readToken(path string) (string, error) {
+	if path == "" {
+		return os.Getenv(tokenEnv), nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("--token-file: %s is empty", path)
+	}
+	return token, nil
+}
