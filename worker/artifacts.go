@@ -21,6 +21,7 @@ import (
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/worker/journal"
+	"github.com/wharfci/wharf/worker/testresults"
 )
 
 // keepArtifacts stores the files of the workspace that the step's globs name. What cannot be read is a warning; what
@@ -58,7 +59,32 @@ func (e *engine) keepArtifacts(p *prep) {
 		if p.past == nil || p.past.artifacts[name].SHA256 != k.kept[name].SHA256 {
 			e.j.Append(k.kept[name])
 		}
+		k.count(name)
 	}
+}
+
+// count tells of the tests in an artifact, if it is a file of test results.
+func (k *keeper) count(name string) {
+	if !testresults.Candidate(name) || k.p.past != nil && k.p.past.counted[name] {
+		return
+	}
+	f, err := k.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return // it was stored a moment ago; the artifact is there all the same
+	}
+	defer func() { _ = f.Close() }()
+	tests, err := testresults.Read(f)
+	if errors.Is(err, testresults.ErrOther) {
+		return
+	}
+	if err != nil {
+		k.warn("test results in %s cannot be read: %v", name, err)
+		return
+	}
+	for i := range tests.Failures {
+		tests.Failures[i] = k.e.mask.String(tests.Failures[i])
+	}
+	k.e.j.Append(Event{Kind: KindTests, Stage: k.kept[name].Stage, Step: k.p.step.ID, Name: name, Tests: tests})
 }
 
 // warn tells what fails nothing, unless an earlier process has.

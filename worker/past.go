@@ -40,6 +40,7 @@ type pastStep struct {
 	cursor    driver.Cursor
 	artifacts map[string]Event
 	warned    map[string]bool
+	counted   map[string]bool // files of test results
 }
 
 // source is one stream of one container, by its name in the journal.
@@ -60,7 +61,7 @@ func readPast(dir string) (*past, error) {
 func (p *past) step(id string) *pastStep {
 	s := p.steps[id]
 	if s == nil {
-		s = &pastStep{attempt: 1, logged: map[source]int{}, artifacts: map[string]Event{}, warned: map[string]bool{}}
+		s = &pastStep{attempt: 1, logged: map[source]int{}, artifacts: map[string]Event{}, warned: map[string]bool{}, counted: map[string]bool{}}
 		p.steps[id] = s
 	}
 	return s
@@ -101,12 +102,14 @@ func (p *past) add(b *journal.Batch) {
 		p.step(e.Step).printed(b)
 	case KindArtifact:
 		p.step(e.Step).artifacts[e.Name] = e
+	case KindTests:
+		p.step(e.Step).counted[e.Name] = true
 	case KindWarning:
 		if e.Step == "" {
 			return
 		}
 		if s := p.step(e.Step); e.Attempt > 0 { // it has ended, and is to be tried again
-			fresh := &pastStep{attempt: e.Attempt + 1, logged: map[source]int{}, artifacts: s.artifacts, warned: s.warned}
+			fresh := &pastStep{attempt: e.Attempt + 1, logged: map[source]int{}, artifacts: s.artifacts, warned: s.warned, counted: s.counted}
 			p.steps[e.Step] = fresh
 		} else {
 			s.warned[e.Reason] = true

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wharfci/wharf/driver"
@@ -128,6 +130,22 @@ type Tests struct {
 	Took time.Duration `json:"took"`
 	// Failures are names of tests that failed, at most [MostFailures].
 	Failures []string `json:"failures,omitempty"`
+}
+
+// String is one line for a person, such as "12 tests, 10 passed, 2 failed: a, b".
+func (t *Tests) String() string {
+	const named = 5
+	words := fmt.Sprintf("%d tests, %d passed, %d failed", t.Total, t.Passed, t.Failed)
+	if t.Skipped > 0 {
+		words += fmt.Sprintf(", %d skipped", t.Skipped)
+	}
+	if n := min(len(t.Failures), named); n > 0 {
+		words += ": " + strings.Join(t.Failures[:n], ", ")
+		if t.Failed > n {
+			words += fmt.Sprintf(" and %d more", t.Failed-n)
+		}
+	}
+	return words
 }
 
 // MostFailures is how many failed tests are named.

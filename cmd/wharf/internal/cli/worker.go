@@ -128,7 +128,7 @@ func (w *working) serveOn(ctx context.Context) {
 	case <-w.serving.Released():
 		w.log.Info("everything was taken")
 	case <-t.C:
-		w.log.Warn("nobody said that everything was taken", "after", w.linger)
+		w.log.Warn("nobody said that everything was taken", "after", w.linger.String())
 	case <-ctx.Done():
 	}
 }

@@ -91,6 +91,25 @@ type record struct {
 	Name    string  `json:"name,omitempty"`
 	Size    *int64  `json:"size,omitempty"`
 	SHA256  string  `json:"sha256,omitempty"`
+	Phases  []phase `json:"phases,omitempty"`
+	Tests   *tests  `json:"tests,omitempty"`
+}
+
+// phase is a part of a step's time.
+type phase struct {
+	Name  string `json:"name"`
+	Began string `json:"began"`
+	Ended string `json:"ended"`
+}
+
+// tests is the summary of a file of test results.
+type tests struct {
+	Total    int      `json:"total"`
+	Passed   int      `json:"passed"`
+	Failed   int      `json:"failed"`
+	Skipped  int      `json:"skipped"`
+	Seconds  float64  `json:"seconds"`
+	Failures []string `json:"failures,omitempty"`
 }
 
 // result is how a step's container ended.
@@ -116,6 +135,12 @@ func (p *Printer) record(e *worker.Event) record {
 		r.Done, r.Total = &e.Done, &e.Total
 	case worker.KindArtifact:
 		r.Size = &e.Size
+	case worker.KindTests:
+		t := e.Tests
+		r.Tests = &tests{t.Total, t.Passed, t.Failed, t.Skipped, t.Took.Seconds(), t.Failures}
+	}
+	for _, ph := range e.Phases {
+		r.Phases = append(r.Phases, phase{ph.Name, stamp(ph.Began), stamp(ph.Ended)})
 	}
 	return r
 }

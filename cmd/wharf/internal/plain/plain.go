@@ -96,6 +96,8 @@ func (p *Printer) event(e *worker.Event) {
 		}
 	case worker.KindWarning:
 		p.note(p.label(e), "warning: "+text.Line(e.Reason))
+	case worker.KindTests:
+		p.note(p.label(e), text.Line(e.Name+": "+e.Tests.String()))
 	case worker.KindArtifact:
 		p.note(p.label(e), fmt.Sprintf("kept %s (%s)", text.Clean(e.Name), text.Bytes(e.Size)))
 	}

@@ -250,7 +250,14 @@ func (t *Target) ReadArtifact(ctx context.Context, a client.Artifact, offset int
 // Cancel stops the build.
 func (t *Target) Cancel(ctx context.Context, reason string, force bool) error {
 	if t.client == nil {
-		return errors.New("no process serves it: it has ended, or its process was killed (\"wharf gc\" removes what that has left)")
+		b, err := t.Build(ctx)
+		switch {
+		case err != nil:
+			return err
+		case b.State.Final():
+			return fmt.Errorf("it has ended: %s", b.State)
+		}
+		return errors.New("no process serves it: that was killed (\"wharf gc\" removes what it has left)")
 	}
 	return explain(t.client.Cancel(ctx, reason, force))
 }

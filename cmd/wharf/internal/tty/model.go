@@ -27,6 +27,7 @@ type Model struct {
 	notice string
 
 	warnings []string
+	tests    []string // summaries of test results
 	state    worker.State
 	reason   string
 	started  time.Time
@@ -111,7 +112,9 @@ func (m *Model) Apply(events []worker.Event) {
 		case worker.KindPull:
 			m.pulls[e.Image] = pull{e.Done, e.Total, text.Line(e.Status)}
 		case worker.KindWarning:
-			m.warn(e)
+			m.warnings = append(m.warnings, m.about(e, e.Reason))
+		case worker.KindTests:
+			m.tests = append(m.tests, m.about(e, e.Name+": "+e.Tests.String()))
 		}
 	}
 }
@@ -125,12 +128,13 @@ func (m *Model) applyStage(e *worker.Event) {
 	}
 }
 
-func (m *Model) warn(e *worker.Event) {
-	words := text.Line(e.Reason)
+// about says to which step words belong.
+func (m *Model) about(e *worker.Event, words string) string {
+	words = text.Line(words)
 	if s := m.steps[e.Step]; s != nil {
 		words = s.name + ": " + words
 	}
-	m.warnings = append(m.warnings, words)
+	return words
 }
 
 func (s *step) apply(e *worker.Event) {

@@ -59,6 +59,9 @@ func (v *view) failure(st *stage, s *step) []row {
 
 func (v *view) listed() []row {
 	rows := []row{{}}
+	for _, words := range v.tests {
+		rows = append(rows, row{left: []piece{{words, normal}}})
+	}
 	for _, words := range v.warnings {
 		rows = append(rows, row{left: []piece{{"warning: " + words, yellow}}})
 	}
