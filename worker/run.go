@@ -93,6 +93,9 @@ func (b *Build) Open() error {
 
 // reopen goes on with the journal that an earlier process has left.
 func (b *Build) reopen() error {
+	if err := b.samePlan(); err != nil {
+		return err
+	}
 	j, torn, err := journal.Reopen(b.dir, b.keeping())
 	if err != nil {
 		return err
@@ -192,8 +195,9 @@ func (e *engine) guarded() (Outcome, error) {
 		}
 		return Outcome{Errored, e.mask.String(err.Error())}, nil
 	}
-	if err := e.samePlan(); err != nil {
-		return errored(err)
+	if err := e.storePlan(); err != nil {
+		e.j.Fail(err)
+		return errored(e.j.Err())
 	}
 	state := e.cfg.State
 	if state == nil {
@@ -250,27 +254,33 @@ func (e *engine) prepareRun(caps driver.Capabilities, state *lease.Dir) {
 	e.space = newWorkspace(e)
 }
 
-// samePlan writes the plan to the results, or sees that it is the one that is there. A failure to write is the journal's too.
-func (e *engine) samePlan() error {
-	text, err := e.planText()
+// ErrOtherPlan is matched by the error of a build that would be gone on with by another plan than the one it was begun with.
+var ErrOtherPlan = errors.New("the plan has changed since the build began")
+
+// samePlan sees that the plan is the one that the build in the results directory was begun with.
+func (b *Build) samePlan() error {
+	path := filepath.Join(b.dir, journal.PlanFile)
+	stored, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has not come so far, or there is no build
+	}
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(e.dir, journal.PlanFile)
-	if e.past.resumed {
-		stored, err := os.ReadFile(path)
-		if err == nil && !bytes.Equal(stored, text) {
-			return fmt.Errorf("the plan has changed since the build began, so nobody can go on with it; %s has the earlier one", path)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	text, err := b.planText()
+	if err == nil && !bytes.Equal(stored, text) {
+		err = fmt.Errorf("%w, so nobody can go on with it; %s has the earlier one", ErrOtherPlan, path)
 	}
-	if err := writeWhole(path, text); err != nil {
-		e.j.Fail(err)
-		return e.j.Err()
+	return err
+}
+
+// storePlan writes the plan to the results.
+func (b *Build) storePlan() error {
+	text, err := b.planText()
+	if err != nil {
+		return err
 	}
-	return nil
+	return writeWhole(filepath.Join(b.dir, journal.PlanFile), text)
 }
 
 // writeWhole writes a file that is there whole or not at all.
@@ -283,8 +293,8 @@ func writeWhole(path string, text []byte) error {
 }
 
 // planText is the plan without the secrets.
-func (e *engine) planText() ([]byte, error) {
-	text, err := json.Marshal(e.cfg.Plan)
+func (b *Build) planText() ([]byte, error) {
+	text, err := json.Marshal(b.cfg.Plan)
 	if err != nil {
 		return nil, err
 	}
@@ -293,22 +303,22 @@ func (e *engine) planText() ([]byte, error) {
 		return nil, err
 	}
 	delete(plan, "secrets")
-	text, err = json.MarshalIndent(e.hide(plan), "", "  ")
+	text, err = json.MarshalIndent(b.hide(plan), "", "  ")
 	return append(text, '\n'), err
 }
 
 // hide masks the secrets in the strings of a JSON value.
-func (e *engine) hide(v any) any {
+func (b *Build) hide(v any) any {
 	switch v := v.(type) {
 	case string:
-		return e.mask.String(v)
+		return b.mask.String(v)
 	case []any:
 		for i := range v {
-			v[i] = e.hide(v[i])
+			v[i] = b.hide(v[i])
 		}
 	case map[string]any:
 		for k := range v {
-			v[k] = e.hide(v[k])
+			v[k] = b.hide(v[k])
 		}
 	}
 	return v

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/pipeline"
 	"github.com/wharfci/wharf/worker"
+	"github.com/wharfci/wharf/worker/journal"
 	"github.com/wharfci/wharf/worker/lease"
 )
 
@@ -294,7 +296,8 @@ func (r *running) build(p *project, plan *pipeline.Plan, of identity, o *drivers
 
 // unusable is the error of a directory for results: what a person has chosen wrongly is a wrong use.
 func unusable(err error) error {
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTDIR) {
+	wrongly := func(cause error) bool { return errors.Is(err, cause) }
+	if slices.ContainsFunc([]error{fs.ErrExist, syscall.ENOTDIR, journal.ErrNewer, worker.ErrOtherPlan}, wrongly) {
 		return wrong(err)
 	}
 	return trouble(err)

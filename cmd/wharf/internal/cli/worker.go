@@ -151,7 +151,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	for _, warning := range plan.Warnings {
 		w.log.Warn(warning.Error())
 	}
-	if w.state, err = lease.Open(filepath.Join(w.results, ".state")); err != nil {
+	if w.state, err = lease.Open(filepath.Join(w.results, ".state", "wharf")); err != nil {
 		return nil, nil, nil, trouble(err)
 	}
 	if o, err = openDriver(ctx, w.driver); err != nil {
