@@ -43,7 +43,7 @@ check: ## the checks of the source alone; needs no Docker
 	@scripts/check source
 
 format: ## format the source
-	@git ls-files -co --exclude-standard -- '*.go' | xargs -r -d '\n' go tool -modfile=tools/lint/go.mod goimports -w -local github.com/wharfci/wharf
+	@git ls-files -co --exclude-standard -- '*.go' ':!*.pb.go' | xargs -r -d '\n' go tool -modfile=tools/lint/go.mod goimports -w -local github.com/wharfci/wharf
 
 bench: ## measure against the bare API of each runtime
 	@scripts/setup test

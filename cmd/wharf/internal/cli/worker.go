@@ -26,14 +26,13 @@ const tokenEnv = "WHARF_WORKER_TOKEN"
 // working is how a worker runs.
 type working struct {
 	running
-	listen, http  string
-	tokenFile     string
-	cert, key     string
-	linger        time.Duration
-	log           hclog.Logger
-	state         *lease.Dir
-	serving       *served.Serving
-	stopLingering func()
+	listen, http string
+	tokenFile    string
+	cert, key    string
+	linger       time.Duration
+	log          hclog.Logger
+	state        *lease.Dir
+	serving      *served.Serving
 }
 
 func newWorker() *cobra.Command {
