@@ -254,9 +254,11 @@ func (r *running) build(p *project, plan *pipeline.Plan, of identity, o *drivers
 	cfg := r.config(p, plan, o)
 	cfg.ID, cfg.State, cfg.Lease, cfg.Results = at.id, at.state, at.lease, at.results
 	cfg.Instance, cfg.ProjectID = of.instance, of.project
+	spans := newTracing(context.Background(), at.id, func(format string, args ...any) { warn(os.Stderr, format, args...) })
 	cfg.Observe = func(events []worker.Event) {
 		janitor.observe(events)
 		show.observe(events)
+		spans.observe(events)
 	}
 	b, err := worker.New(cfg)
 	if err != nil {
@@ -290,6 +292,7 @@ func (r *running) build(p *project, plan *pipeline.Plan, of identity, o *drivers
 	in.on(func(count int, why string) { r.interrupted(b, show, count, why) })
 	outcome, err := b.Run(context.Background())
 	outErr := show.close()
+	spans.close()
 	janitor.finish(outcome.State)
 	return ended{outcome, err, outErr, at.results, show.tells}.finish()
 }

@@ -112,7 +112,13 @@ func (s Step) words() string {
 	if s.State != journal.Succeeded {
 		words += " " + string(s.State)
 	}
-	if other := s.To.Sub(s.From) - s.Sum(journal.PhaseRun); other > 0 {
+	other := time.Duration(0)
+	for _, span := range s.Spans {
+		if span.Phase != journal.PhaseRun {
+			other += span.To.Sub(span.From)
+		}
+	}
+	if other > 0 {
 		words += ", +" + text.Duration(other)
 	}
 	return words
