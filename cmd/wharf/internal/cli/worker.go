@@ -33,6 +33,7 @@ type working struct {
 	log          hclog.Logger
 	state        *lease.Dir
 	serving      *served.Serving
+	spans        *tracing
 }
 
 func newWorker() *cobra.Command {
@@ -111,6 +112,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 		stop()
 	})
 	out, err := b.Run(context.Background())
+	w.spans.close()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
 	if err != nil {
 		w.log.Error("not everything went well", "error", err)
@@ -161,6 +163,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	cfg.State, cfg.Results, cfg.Resume = w.state, w.results, true
 	of := p.identity(opts)
 	cfg.Instance, cfg.ProjectID = of.instance, of.project
+	cfg.Observe = func(events []worker.Event) { w.spans.observe(events) }
 	if b, err = worker.New(cfg); err != nil {
 		close()
 		return nil, nil, nil, wrong(err)
@@ -169,6 +172,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 		close()
 		return nil, nil, nil, unusable(err)
 	}
+	w.spans = newTracing(ctx, b.ID(), func(format string, args ...any) { w.log.Warn(fmt.Sprintf(format, args...)) })
 	return b, o, close, nil
 }
 
