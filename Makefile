@@ -50,6 +50,7 @@ bench: ## measure against the bare API of each runtime
 	@CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
 	@go build -o bin/bench ./bench
 	@scripts/with-docker -lock=test busybox bin/bench -wharf bin/wharf
+	@$(benchmarks) ./worker/journal ./worker/server
 	@scripts/with-podman -lock=test busybox $(benchmarks) ./driver/podman
 	@scripts/with-containerd -lock=test busybox $(benchmarks) ./driver/containerd
 	@scripts/with-kubernetes -lock=test busybox,helper $(benchmarks) ./driver/kubernetes

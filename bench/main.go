@@ -83,7 +83,13 @@ func run(ctx context.Context, wharf string, rounds int, only string) error {
 		}
 		fmt.Fprintln(table, line)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || only != "" && !slices.Contains(strings.Split(only, ","), "worker") {
+		return err
+	}
+	if err := b.workerFigures(ctx, os.Stdout); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	return nil
 }
 
 func (b *bench) works() []work {
