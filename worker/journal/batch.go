@@ -66,6 +66,45 @@ func (b *Batch) After(seq uint64) error {
 	return nil
 }
 
+// Cut cuts off the lines at the beginning that have at most so many bytes together, or the first one if that is longer, and returns them; all of b, and nothing is
+// left of it, if it is no larger, or an event.
+func (b *Batch) Cut(most int) (*Batch, error) {
+	head := *b
+	if b.Event.Kind != KindLog || len(b.Text) <= most {
+		*b = Batch{}
+		return &head, nil
+	}
+	end := bytes.LastIndexByte(b.Text[:most], '\n') + 1
+	if end == 0 {
+		end = bytes.IndexByte(b.Text, '\n') + 1
+	}
+	if end == 0 {
+		return nil, b.torn()
+	}
+	n := bytes.Count(b.Text[:end], []byte{'\n'})
+	head.Text, head.Bytes, head.Cursor = b.Text[:end:end], int64(end), ""
+	head.Runs = firstRuns(b.Runs, n)
+	if n == b.Len() {
+		*b = Batch{}
+		return &head, nil
+	}
+	return &head, b.After(b.First + uint64(n) - 1)
+}
+
+// firstRuns are those of the first n lines.
+func firstRuns(runs []Run, n int) []Run {
+	var first []Run
+	for _, r := range runs {
+		if n == 0 {
+			break
+		}
+		r.Lines = min(r.Lines, n)
+		n -= r.Lines
+		first = append(first, r)
+	}
+	return first
+}
+
 func (b *Batch) torn() error {
 	return fmt.Errorf("entry %d claims more lines than the log of %s has", b.First, b.Event.Step)
 }

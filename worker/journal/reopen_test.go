@@ -218,6 +218,50 @@ func TestOpenAfter(t *testing.T) {
 	}
 }
 
+// A batch is cut into pieces that hold the same.
+func TestCut(t *testing.T) {
+	w, dir := create(t, Options{})
+	log := w.Log("s")
+	for i := range 200 {
+		log.Write(noon, "", []string{"stdout", "stderr"}[i/3%2], []byte(strings.Repeat("x", i)), false)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := read(t, dir)
+	for _, most := range []int{1, 50, 100, 1000, 1 << 20} {
+		r, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d Decoder
+		var got []Event
+		for {
+			b, err := r.NextBatch()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			for err == nil && b.First != 0 {
+				var piece *Batch
+				if piece, err = b.Cut(most); err != nil {
+					break
+				}
+				if len(piece.Text) > most && piece.Len() > 1 {
+					t.Errorf("a piece of %d bytes has %d lines", len(piece.Text), piece.Len())
+				}
+				got, err = d.Append(got, piece)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = r.Close()
+		if diff := cmp.Diff(all, got); diff != "" {
+			t.Errorf("pieces of %d bytes (-whole +pieces):\n%s", most, diff)
+		}
+	}
+}
+
 // What goes beyond a limit is not kept; the log says so, and the build goes on.
 func TestLimits(t *testing.T) {
 	for _, c := range []struct {

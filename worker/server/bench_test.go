@@ -25,7 +25,7 @@ func (s *stored) Journal() *journal.Writer { return s.writer }
 func (s *stored) Cancel(string)            {}
 
 // store serves a journal, and returns an address.
-func store(b *testing.B) (*stored, string) {
+func store(b testing.TB) (*stored, string) {
 	b.Helper()
 	s := &stored{dir: b.TempDir()}
 	var err error

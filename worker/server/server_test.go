@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,9 +22,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
+	workerv1 "github.com/wharfci/wharf/api/worker/v1"
 	"github.com/wharfci/wharf/driver/fake"
 	"github.com/wharfci/wharf/pipeline"
 	"github.com/wharfci/wharf/worker"
@@ -392,6 +395,44 @@ func TestSilentConnections(t *testing.T) {
 	if _, err := c.Build(t.Context(), false); err != nil {
 		t.Error(err)
 	}
+}
+
+// A client that stops reading costs less than 1 MiB, both sides counted.
+func TestStoppedReaders(t *testing.T) {
+	s, addr := store(t)
+	s.write(300_000)
+	const clients = 20
+	before := heap()
+	for range clients {
+		// With windows of the least size, so that what a client itself takes in is not counted.
+		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+		stream, err := workerv1.NewWorkerServiceClient(conn).ReadJournal(ctx, &workerv1.ReadJournalRequest{Follow: true})
+		if err == nil {
+			_, err = stream.Recv() // and no more
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if each := (heap() - before) / clients; each > 1<<20 {
+		t.Errorf("each costs %d bytes", each)
+	}
+	if got := s.writer.Last(); got != 300_000 {
+		t.Errorf("%d lines are there", got)
+	}
+}
+
+// heap is the memory that is in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse)
 }
 
 func TestHandler(t *testing.T) {

@@ -45,8 +45,8 @@ func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (
 	return &workerv1.GetBuildResponse{Build: b}, nil
 }
 
-// messageBytes is how much text a message of the journal gathers.
-const messageBytes = 64 << 10
+// messageBytes is how much text a message of the journal gathers. The buffers that gRPC takes for larger messages have 1 MiB.
+const messageBytes = 20 << 10
 
 // ReadJournal streams the journal.
 func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]) error {
@@ -55,8 +55,9 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 		return status.Error(codes.Internal, err.Error())
 	}
 	defer func() { _ = r.Close() }()
+	out := &sender{reader: r, step: req.GetStep(), stream: stream, taken: s.server.view.taken}
 	for {
-		more, err := s.send(r, req.GetStep(), stream)
+		more, err := out.send()
 		if err != nil || !more && !req.GetFollow() {
 			return err
 		}
@@ -73,37 +74,61 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 	}
 }
 
+// sender sends a journal to one client.
+type sender struct {
+	reader *journal.Reader
+	rest   journal.Batch // what did not fit into the last message
+	step   string
+	stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]
+	taken  func(last uint64)
+}
+
+// next returns what comes next, in pieces that a message has room for; nil if there is nothing now.
+func (s *sender) next() (*journal.Batch, error) {
+	if s.rest.First == 0 {
+		b, err := s.reader.NextBatch()
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.rest = *b
+	}
+	return s.rest.Cut(messageBytes)
+}
+
 // send sends the next message, if there is something to tell; else more is false.
-func (s *service) send(r *journal.Reader, step string, stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]) (more bool, err error) {
+func (s *sender) send() (more bool, err error) {
 	msg := &workerv1.ReadJournalResponse{}
 	last := uint64(0)
-	for size := 0; size < messageBytes; {
-		b, err := r.NextBatch()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for size := 0; size < messageBytes/2; {
+		b, err := s.next()
 		if err != nil {
 			return false, status.Error(codes.DataLoss, err.Error())
 		}
+		if b == nil {
+			break
+		}
 		last = b.Last()
-		if step != "" && b.Event.Step != step {
+		if s.step != "" && b.Event.Step != s.step {
 			size++ // so that a long journal without the step does not keep the call from ending
 			continue
 		}
-		out := wire.Batch(b)
-		msg.Batches = append(msg.Batches, out)
-		size += proto.Size(out)
+		piece := wire.Batch(b)
+		msg.Batches = append(msg.Batches, piece)
+		size += proto.Size(piece)
 	}
 	if last == 0 {
 		return false, nil
 	}
 	if len(msg.Batches) > 0 {
-		if err := stream.Send(msg); err != nil {
+		if err := s.stream.Send(msg); err != nil {
 			return false, err
 		}
 	}
-	s.server.view.taken(last)
-	return stream.Context().Err() == nil, status.FromContextError(stream.Context().Err()).Err()
+	s.taken(last)
+	return s.stream.Context().Err() == nil, status.FromContextError(s.stream.Context().Err()).Err()
 }
 
 // Cancel stops the build.
@@ -126,7 +151,7 @@ func (s *service) ListArtifacts(ctx context.Context, _ *workerv1.ListArtifactsRe
 }
 
 // chunkBytes is the size of a chunk of an artifact.
-const chunkBytes = 64 << 10
+const chunkBytes = 24 << 10
 
 // ReadArtifact streams an artifact. Only names that the journal has lead to a file.
 func (s *service) ReadArtifact(req *workerv1.ReadArtifactRequest, stream grpc.ServerStreamingServer[workerv1.ReadArtifactResponse]) error {

@@ -407,7 +407,7 @@ func (x *ReadJournalRequest) GetStep() string {
 	return ""
 }
 
-// ReadJournalResponse holds some entries, some 64 KiB of them at most, or one that is larger.
+// ReadJournalResponse holds some entries, some 32 KiB of them at most, or one that is larger.
 type ReadJournalResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Batches       []*Batch               `protobuf:"bytes,1,rep,name=batches,proto3" json:"batches,omitempty"`
