@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/containerd/errdefs"
@@ -188,6 +189,10 @@ func (k *keeper) matches(name string, globs []string) bool {
 }
 
 func (k *keeper) entry(name, parent string, h *tar.Header, content io.Reader) error {
+	if !utf8.ValidString(name) {
+		k.warn("artifact %q was left out: its name is not UTF-8", name)
+		return nil
+	}
 	switch h.Typeflag {
 	case tar.TypeReg:
 	case tar.TypeLink:

@@ -104,6 +104,8 @@ type Build struct {
 	stopCause, forceCause, outOfPatience context.CancelCauseFunc
 	mu                                   sync.Mutex
 	cancelled, begun                     bool
+	stopping                             sync.Once
+	early                                *verdict // that came before the journal was there
 }
 
 // New checks cfg and returns a build that has not begun. Nothing is made yet. The error names
@@ -142,18 +144,41 @@ func (b *Build) Journal() *journal.Writer { return b.journal }
 // seconds, also if the runtime does not answer. Any goroutine may call it, at any time.
 func (b *Build) Cancel(reason string) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	again := b.cancelled
+	b.cancelled = true
+	b.mu.Unlock()
+	b.Stop(reason, again)
+}
+
+// Stop stops the build gracefully, or by force. A second call without force does nothing. See Cancel.
+func (b *Build) Stop(reason string, force bool) {
 	if reason == "" {
 		reason = "cancelled"
 	}
-	if b.cancelled && b.force.Err() == nil {
+	b.stopFor(&verdict{Cancelled, reason})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if force && b.force.Err() == nil {
 		b.forceCause(&verdict{Cancelled, reason})
 		time.AfterFunc(forcedBound, func() {
 			b.outOfPatience(fmt.Errorf("the runtime did not do it within %s", forcedBound))
 		})
 	}
 	b.cancelled = true
-	b.stopCause(&verdict{Cancelled, reason})
+}
+
+// stopFor stops the build; the first reason counts. It is in the journal before anything follows from it, for whoever goes on with the build.
+func (b *Build) stopFor(v *verdict) {
+	b.stopping.Do(func() {
+		b.mu.Lock()
+		j := b.journal
+		if j == nil {
+			b.early = v
+		}
+		b.mu.Unlock()
+		v.note(j)
+		b.stopCause(v)
+	})
 }
 
 // verdict is why a build is stopped, and what it is then.
@@ -164,9 +189,16 @@ type verdict struct {
 
 func (v *verdict) Error() string { return v.reason }
 
+// note writes the verdict to a journal, if both are there.
+func (v *verdict) note(j *journal.Writer) {
+	if v != nil && j != nil {
+		j.Append(Event{Kind: KindStop, State: v.state, Reason: v.reason})
+	}
+}
+
 // halt stops the build for a reason of its own; the first reason counts.
 func (b *Build) halt(state State, format string, args ...any) {
-	b.stopCause(&verdict{state, b.mask.String(fmt.Sprintf(format, args...))})
+	b.stopFor(&verdict{state, b.mask.String(fmt.Sprintf(format, args...))})
 }
 
 // stopped returns why the build is being stopped, or nil.

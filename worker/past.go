@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/pipeline"
 	"github.com/wharfci/wharf/worker/journal"
 )
 
@@ -32,15 +34,15 @@ type pastStage struct {
 type pastStep struct {
 	attempt int
 	ended   bool
-	begun   bool      // the runtime was asked to start it, at the time of
-	since   time.Time // or, if it was told, that it runs
-	running bool
-	// logged are the entries of the attempt behind cursor.
-	logged    map[source]int
-	cursor    driver.Cursor
-	artifacts map[string]Event
-	warned    map[string]bool
-	counted   map[string]bool // files of test results
+	begun   bool // the runtime was asked to start it,
+	since   time.Time
+	running bool // and it was told that it runs
+	// logged are the entries of the attempt behind cursor, and all are all of them.
+	logged, all map[source]int
+	cursor      driver.Cursor
+	artifacts   map[string]Event
+	warned      map[string]bool
+	counted     map[string]bool // files of test results
 }
 
 // source is one stream of one container, by its name in the journal.
@@ -61,10 +63,14 @@ func readPast(dir string) (*past, error) {
 func (p *past) step(id string) *pastStep {
 	s := p.steps[id]
 	if s == nil {
-		s = &pastStep{attempt: 1, logged: map[source]int{}, artifacts: map[string]Event{}, warned: map[string]bool{}, counted: map[string]bool{}}
+		s = newPastStep(1)
 		p.steps[id] = s
 	}
 	return s
+}
+
+func newPastStep(attempt int) *pastStep {
+	return &pastStep{attempt: attempt, logged: map[source]int{}, all: map[source]int{}, artifacts: map[string]Event{}, warned: map[string]bool{}, counted: map[string]bool{}}
 }
 
 func (p *past) stage(name string) *pastStage {
@@ -109,12 +115,20 @@ func (p *past) add(b *journal.Batch) {
 			return
 		}
 		if s := p.step(e.Step); e.Attempt > 0 { // it has ended, and is to be tried again
-			fresh := &pastStep{attempt: e.Attempt + 1, logged: map[source]int{}, artifacts: s.artifacts, warned: s.warned, counted: s.counted}
-			p.steps[e.Step] = fresh
+			p.steps[e.Step] = newPastStep(e.Attempt + 1)
+			p.steps[e.Step].artifacts = s.artifacts
 		} else {
 			s.warned[e.Reason] = true
 		}
 	}
+}
+
+// unfinished reports whether a step of the stage was being started, and has not ended.
+func (p *past) unfinished(stage *pipeline.Stage) bool {
+	return slices.ContainsFunc(stage.Steps, func(s pipeline.Step) bool {
+		past := p.steps[s.ID]
+		return past != nil && past.begun && !past.ended
+	})
 }
 
 // begun reports whether an attempt of a step was being started.
@@ -139,12 +153,18 @@ func (s *pastStep) told(e Event) {
 	case e.State == Starting:
 		s.begun, s.since = true, e.Time
 	case e.State == Running:
-		s.running, s.since = true, e.Time
+		s.running = true
 	}
 }
 
 // printed counts log lines.
 func (s *pastStep) printed(b *journal.Batch) {
+	if max(1, b.Event.Attempt) != s.attempt {
+		return // the last lines of an attempt that was given up
+	}
+	for _, run := range b.Runs {
+		s.all[source{run.Container, run.Stream}] += run.Lines
+	}
 	if b.Cursor != "" {
 		s.cursor = driver.Cursor(b.Cursor)
 		clear(s.logged)

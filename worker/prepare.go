@@ -56,7 +56,7 @@ func (e *engine) prepare(stage int, s *pipeline.Step, attempt int) *prep {
 
 // create makes what the task needs, and the task.
 func (e *engine) create(ctx context.Context, p *prep) error {
-	if known, err := e.reattach(ctx, p); known || err != nil {
+	if known, err := e.reattach(p); known || err != nil {
 		return err
 	}
 	e.pulls.begin(p.step)

@@ -53,11 +53,13 @@ func (e *engine) find() error {
 	}
 	var never []driver.Task // or they have ended, and that was recorded
 	for _, t := range tasks {
-		step := t.Labels[LabelStep]
-		n, _ := strconv.Atoi(t.Labels[LabelAttempt])
-		if e.past.begun(step, n) && !e.past.steps[step].ended {
-			e.found[attemptOf{step, n}] = t.ID
-		} else {
+		of := attemptOf{step: t.Labels[LabelStep]}
+		of.attempt, _ = strconv.Atoi(t.Labels[LabelAttempt])
+		switch {
+		case e.runs(of, t.State):
+			e.found[of] = t.ID
+		case e.cfg.Keep && t.State != driver.StateCreated: // it has ended, and is for a person to look at
+		default:
 			never = append(never, t)
 		}
 	}
@@ -68,11 +70,30 @@ func (e *engine) find() error {
 	return nil
 }
 
+// runs reports whether the task of an attempt may run, or has ended without that having been recorded. The runtime may know more of it than the journal
+// does, whose end is lost with the machine's power.
+func (e *engine) runs(of attemptOf, state driver.State) bool {
+	s := e.past.steps[of.step]
+	if s != nil && (s.ended || of.attempt < s.attempt) {
+		return false
+	}
+	if e.past.begun(of.step, of.attempt) {
+		return true
+	}
+	if of.step == "" || state == driver.StateCreated {
+		return false
+	}
+	s = newPastStep(of.attempt)
+	s.begun, s.since = true, time.Now()
+	e.past.steps[of.step], e.past.filled = s, true
+	return true
+}
+
 // errGone is why an attempt that was being started is not gone on with.
 var errGone = errors.New("its container was removed by someone else while no worker watched it")
 
 // reattach takes up the task of an attempt that an earlier process was starting, if this is one.
-func (e *engine) reattach(ctx context.Context, p *prep) (bool, error) {
+func (e *engine) reattach(p *prep) (bool, error) {
 	if !e.past.begun(p.step.ID, p.attempt) {
 		return false, nil
 	}
@@ -86,9 +107,23 @@ func (e *engine) reattach(ctx context.Context, p *prep) (bool, error) {
 	if s.running {
 		p.running = func(time.Time) {} // it has been told
 	}
-	var err error
-	p.tail, err = e.follow(ctx, p)
-	return true, err
+	// It is followed also in a build that is being stopped: so it gets its time of grace, and its last lines are kept.
+	for tries := 1; ; tries++ {
+		var err error
+		if p.tail, err = e.follow(e.patience, p); err == nil || e.patience.Err() != nil {
+			return true, err
+		}
+		if s.cursor != "" && !errdefs.IsUnavailable(err) {
+			s.cursor, s.logged = "", s.all
+			continue
+		}
+		if tries > resumes {
+			e.warn(p.step.ID, "the log is not complete: %v", err)
+			p.tail = e.watch(p)
+			return true, nil
+		}
+		e.rest(time.Second)
+	}
 }
 
 // createAnew makes a task whose name a call of an earlier process may still have taken.
@@ -114,12 +149,22 @@ func (e *engine) createAnew(ctx context.Context, spec driver.TaskSpec) (driver.T
 	return id, err
 }
 
+// rest lets time pass, unless patience ends.
+func (e *engine) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.patience.Done():
+	}
+}
+
 // ownVolume makes a volume that ends with the build, or finds the one that an earlier process has made.
 func (e *engine) ownVolume(what string) (driver.VolumeID, error) {
 	name := e.cfg.ID + "-" + what
 	id, err := e.d.CreateVolume(e.stop, driver.VolumeSpec{Name: name, Labels: e.labels})
 	if e.past.resumed && errdefs.IsAlreadyExists(err) {
-		id, err = e.volumeNamed(name)
+		return e.oldVolume(what)
 	}
 	if err == nil {
 		e.made.volume(id)
@@ -127,17 +172,19 @@ func (e *engine) ownVolume(what string) (driver.VolumeID, error) {
 	return id, err
 }
 
-func (e *engine) volumeNamed(name string) (driver.VolumeID, error) {
+// oldVolume finds a volume that an earlier process has made.
+func (e *engine) oldVolume(what string) (driver.VolumeID, error) {
 	volumes, err := e.d.ListVolumes(e.stop, e.mine())
 	if err != nil {
 		return "", err
 	}
 	for _, v := range volumes {
-		if v.Name == name {
+		if v.Name == e.cfg.ID+"-"+what {
+			e.made.volume(v.ID)
 			return v.ID, nil
 		}
 	}
-	return "", fmt.Errorf("the volume %s exists, but the runtime does not list it", name)
+	return "", fmt.Errorf("the build's %s was removed from the runtime by someone else while no worker watched it", what)
 }
 
 // unusedSandbox returns the first number that no sandbox of an earlier process has. Those may have a task that runs; they are removed at the

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,8 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -34,6 +35,7 @@ type mortal struct {
 	mu    sync.Mutex
 	calls int
 	dead  bool
+	mute  atomic.Bool   // calls of Stop never arrive
 	gone  chan struct{} // closed when what was written has been set aside
 }
 
@@ -103,6 +105,21 @@ func (m *mortal) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskI
 func (m *mortal) Start(ctx context.Context, id driver.TaskID) error {
 	_, err := mortalCall(m, func() (int, error) { return 0, m.Driver.Start(ctx, id) })
 	return err
+}
+
+func (m *mortal) Stop(ctx context.Context, id driver.TaskID, opts driver.StopOptions) error {
+	if m.mute.Load() {
+		<-m.gone
+	}
+	_, err := mortalCall(m, func() (int, error) { return 0, m.Driver.Stop(ctx, id, opts) })
+	return err
+}
+
+func (m *mortal) Exec(ctx context.Context, id driver.TaskID, spec driver.ExecSpec) (driver.Result, error) {
+	if m.mute.Load() {
+		<-m.gone
+	}
+	return mortalCall(m, func() (driver.Result, error) { return m.Driver.Exec(ctx, id, spec) })
 }
 
 func (m *mortal) Wait(ctx context.Context, id driver.TaskID) (driver.Result, error) {
@@ -360,31 +377,180 @@ func tells(t *testing.T, dir string) []string {
 	return all
 }
 
+// dying is a build that runs until its process is let die.
+type dying struct {
+	*bench
+	cfg    Config
+	build  *Build
+	aside  string
+	m      *mortal
+	ended  chan struct{}
+	listen func([]Event)
+}
+
+// newDying begins a build. Its process dies when die is called.
+func newDying(t *testing.T, text string, change func(*Config)) *dying {
+	t.Helper()
+	b := newBench(t, fake.Config{})
+	d := &dying{bench: b, aside: t.TempDir(), ended: make(chan struct{})}
+	d.cfg = b.config(plan(t, text))
+	if change != nil {
+		change(&d.cfg)
+	}
+	d.m = newMortal(b.rt.Open("wharf"), -1, false, func() { b.setAside(d.cfg, b.stateDir, d.aside) })
+	d.listen = d.cfg.Observe
+	d.cfg.Resume, d.cfg.Driver, d.cfg.Observe = true, d.m, nil
+	var err error
+	if d.build, err = New(d.cfg); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(d.ended)
+		_, _ = d.build.Run(context.Background())
+	}()
+	return d
+}
+
+// goOn lets the process die, and goes on with the build.
+func (d *dying) goOn() (Outcome, error) {
+	d.t.Helper()
+	d.m.die()
+	d.cfg = d.reborn(d.cfg, d.aside)
+	d.cfg.Driver, d.cfg.Observe = d.d, d.listen
+	build, err := New(d.cfg)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := build.Run(context.Background())
+	if err == nil {
+		d.clean(build)
+	}
+	return out, err
+}
+
+func (d *dying) close() {
+	<-d.ended
+	_ = d.m.Driver.Close()
+}
+
+// tasks are those that there are.
+func (d *dying) tasks() []driver.Task {
+	d.t.Helper()
+	tasks, err := d.d.List(context.Background(), driver.ListOptions{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return tasks
+}
+
+// A build that was being stopped goes on with that: what runs gets its time of grace, and its last words are kept.
+func TestReattachStopped(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDying(t, steps("a", "echo 1; trap", "echo 2; ignore")+steps("b", "echo never"), nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.mute.Store(true) // Stop is on its way, and never arrives
+		d.build.Stop("enough", false)
+		time.Sleep(time.Second)
+		out, err := d.goOn()
+		if out != (Outcome{Cancelled, "enough"}) || err != nil {
+			t.Errorf("outcome %+v, %v", out, err)
+		}
+		got := []State{d.last(KindStep, "a--s0"), d.last(KindStep, "a--s1"), d.last(KindStep, "b--s0"), d.last(KindStage, "a")}
+		if diff := cmp.Diff([]State{Cancelled, Cancelled, Skipped, Cancelled}, got); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"1", "trapping", "bye"}, d.log("a--s0")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A step that was over its time-out is no success, whatever it ends with.
+func TestReattachOverdue(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDying(t, "a:\n  s: {container: {image: img, cmds: [sleep 3600], timeout: 1m}}\n", nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.die()
+		time.Sleep(2 * time.Hour)
+		out, err := d.goOn()
+		if out.State != Failed || !strings.Contains(out.Reason, "took longer than its time-out of 1m0s") || err != nil {
+			t.Errorf("outcome %+v, %v", out, err)
+		}
+	})
+}
+
+// Trouble with the runtime while a build is gone on with changes nothing: it can be tried again.
+func TestReattachLater(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDying(t, steps("a", "echo 1; sleep 60; echo 2"), nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.die()
+		d.d.Inject(fake.Fault{Op: "list", Err: errAway, Times: 1})
+		if out, err := d.goOn(); !errors.Is(err, ErrNotResumed) || len(d.tasks()) != 1 {
+			t.Errorf("the first time: outcome %+v, %v, %d tasks", out, err, len(d.tasks()))
+		}
+		d.d.Inject(fake.Fault{Op: "logs", Err: errAway, Times: 2})
+		d.events = nil
+		out := d.run(d.cfg)
+		if out.State != Succeeded {
+			t.Errorf("the second time: outcome %+v", out)
+		}
+		if diff := cmp.Diff([]string{"1", "2"}, d.log("a--s0")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A workspace that was removed is not made anew, empty.
+func TestReattachWithoutWorkspace(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDying(t, steps("a", "echo 1; block")+strings.Replace(steps("b", "echo 2"), "b:\n", "b:\n  run-if: fail\n", 1), nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.die()
+		volumes, err := d.d.ListVolumes(context.Background(), driver.ListOptions{})
+		if err != nil || len(volumes) != 1 {
+			t.Fatal(volumes, err)
+		}
+		for _, task := range d.tasks() {
+			_ = d.rt.Remove(task.ID)
+		}
+		if err := d.d.RemoveVolume(context.Background(), volumes[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		out, err := d.goOn()
+		var why string
+		for _, e := range d.events {
+			if e.Kind == KindStep && e.Step == "b--s0" {
+				why = e.Reason
+			}
+		}
+		if out.State != Errored || !strings.Contains(why, "workspace was removed") || err != nil {
+			t.Errorf("outcome %+v, %v; the step that needs it: %s", out, err, why)
+		}
+	})
+}
+
 // What was removed behind the back of a process that is dead is lost: it is not run again, and no success.
 func TestReattachLost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		b := newBench(t, fake.Config{})
-		cfg := b.config(plan(t, steps("a", "echo 1; block")))
-		observe, aside := cfg.Observe, t.TempDir()
-		m := newMortal(b.rt.Open("wharf"), -1, false, func() { b.setAside(cfg, b.stateDir, aside) })
-		defer m.Driver.Close()
-		cfg.Resume, cfg.Driver, cfg.Observe = true, m, nil
-		ended := b.begin(cfg)
-		defer func() { <-ended }()
-		synctest.Wait()
-		m.die()
-		tasks, err := b.d.List(context.Background(), driver.ListOptions{})
-		if err != nil || len(tasks) != 1 {
-			t.Fatal(tasks, err)
+		d := newDying(t, steps("a", "echo 1; block"), nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.die()
+		tasks := d.tasks()
+		if len(tasks) != 1 {
+			t.Fatal(tasks)
 		}
-		if err := b.rt.Remove(tasks[0].ID); err != nil {
+		if err := d.rt.Remove(tasks[0].ID); err != nil {
 			t.Fatal(err)
 		}
-		cfg = b.reborn(cfg, aside)
-		cfg.Driver, cfg.Observe = b.d, observe
-		out := b.run(cfg)
-		if out.State != Errored || !strings.Contains(out.Reason, errGone.Error()) {
-			t.Errorf("outcome %+v", out)
+		out, err := d.goOn()
+		if out.State != Errored || !strings.Contains(out.Reason, errGone.Error()) || err != nil {
+			t.Errorf("outcome %+v, %v", out, err)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func (b *Build) Run(ctx context.Context) (Outcome, error) {
 		return Outcome{State: Errored, Reason: "a build runs once"}, errors.New("worker: Run was called before")
 	}
 	defer context.AfterFunc(ctx, func() {
-		b.stopCause(&verdict{Cancelled, context.Cause(ctx).Error()})
+		b.stopFor(&verdict{Cancelled, context.Cause(ctx).Error()})
 	})()
 
 	defer func() {
@@ -82,41 +82,60 @@ func (b *Build) Open() error {
 		return err
 	}
 	b.dir = dir
-	if b.cfg.Resume {
-		if err := b.reopen(); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	b.journal, err = journal.Create(dir, b.keeping())
+	j, err := b.openJournal()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.journal = j
 	return err
 }
 
+// openJournal makes a journal, or goes on with one.
+func (b *Build) openJournal() (*journal.Writer, error) {
+	if b.cfg.Resume {
+		j, err := b.reopen()
+		if !errors.Is(err, fs.ErrNotExist) {
+			return j, err
+		}
+	}
+	return journal.Create(b.dir, b.keeping())
+}
+
 // reopen goes on with the journal that an earlier process has left.
-func (b *Build) reopen() error {
+func (b *Build) reopen() (*journal.Writer, error) {
 	if err := b.samePlan(); err != nil {
-		return err
+		return nil, err
 	}
 	j, torn, err := journal.Reopen(b.dir, b.keeping())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if b.past, err = readPast(b.dir); err != nil {
-		return errors.Join(err, j.Close())
+	head, err := j.Header()
+	if err == nil && head.Host != b.keeping().Host {
+		err = fmt.Errorf("the build in %s was begun with another state directory, or on another machine: what it has made on the runtime could not be told apart there", b.dir)
 	}
-	b.journal = j
+	if err == nil {
+		b.past, err = readPast(b.dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
 	if b.past.outcome != nil {
-		return nil
+		return j, nil
 	}
 	text := "the process that ran the build has ended before it; another goes on"
 	if torn > 0 {
 		text += fmt.Sprintf(". The last %d bytes of the journal were not whole, and were cut off", torn)
 	}
 	j.Append(Event{Kind: KindWarning, Reason: text})
-	return nil
+	return j, nil
 }
 
 func (b *Build) keeping() journal.Options {
-	return journal.Options{Build: b.cfg.ID, Quota: b.cfg.Quota, StepLimit: b.cfg.StepLogLimit, BuildLimit: b.cfg.LogLimit}
+	host := ""
+	if b.cfg.State != nil {
+		host = b.cfg.State.Host()
+	}
+	return journal.Options{Build: b.cfg.ID, Host: host, Quota: b.cfg.Quota, StepLimit: b.cfg.StepLogLimit, BuildLimit: b.cfg.LogLimit}
 }
 
 // results returns the absolute path of the results directory.
@@ -146,8 +165,14 @@ func (e *engine) record() (Outcome, error) {
 	if e.past.began.IsZero() {
 		e.j.Append(Event{Kind: KindBuild, State: Running})
 	}
+	e.mu.Lock()
+	early := e.early
+	e.mu.Unlock()
+	early.note(e.j)
+	if v := e.past.stop; v != nil {
+		e.stopping.Do(func() { e.stopCause(v) })
+	}
 	defer e.watchJournal()()
-	defer e.noteStop()()
 	if e.cfg.Timeout > 0 {
 		t := time.AfterFunc(left(e.cfg.Timeout, e.past.began), func() {
 			e.halt(Failed, "the build took longer than its time-out of %s", e.cfg.Timeout)
@@ -155,23 +180,14 @@ func (e *engine) record() (Outcome, error) {
 		defer t.Stop()
 	}
 	out, err := e.guarded()
+	if errors.Is(err, ErrNotResumed) {
+		return out, err
+	}
 	if failure := e.j.Err(); failure != nil && out.State == Succeeded {
 		out = Outcome{Errored, failure.Error()} // a log that is not whole is no success
 	}
 	e.j.Append(Event{Kind: KindBuild, State: out.State, Reason: out.Reason})
 	return out, err
-}
-
-// noteStop records that the build is being stopped, so that a process that goes on with it knows; and knows it of an earlier one.
-func (e *engine) noteStop() func() bool {
-	if v := e.past.stop; v != nil {
-		e.stopCause(v)
-	}
-	return context.AfterFunc(e.stop, func() {
-		if v := e.stopped(); e.past.stop == nil && v != nil && v != over {
-			e.j.Append(Event{Kind: KindStop, State: v.state, Reason: v.reason})
-		}
-	})
 }
 
 // watchJournal stops the build when the journal can take no more.
@@ -187,9 +203,16 @@ func (e *engine) watchJournal() func() {
 	return func() { close(done) }
 }
 
+// ErrNotResumed is matched by the error of [Build.Run] if a build could not be gone on with, because the runtime or the disk did not do its part. Nothing has changed then:
+// it can be tried again.
+var ErrNotResumed = errors.New("the build could not be gone on with")
+
 // guarded runs the build under its lease, with nothing left behind.
 func (e *engine) guarded() (Outcome, error) {
 	errored := func(err error) (Outcome, error) {
+		if e.past.resumed {
+			return Outcome{Errored, e.mask.String(err.Error())}, fmt.Errorf("%w: %w", ErrNotResumed, err)
+		}
 		if v := e.stopped(); v != nil {
 			return Outcome{v.state, v.reason}, nil
 		}
@@ -206,7 +229,11 @@ func (e *engine) guarded() (Outcome, error) {
 			return errored(err)
 		}
 	}
-	caps, err := e.d.Capabilities(e.stop)
+	asking := e.stop
+	if e.past.resumed { // also of one that is being stopped: what runs has to be found
+		asking = e.patience
+	}
+	caps, err := e.d.Capabilities(asking)
 	if err != nil {
 		return errored(err)
 	}
@@ -285,11 +312,15 @@ func (b *Build) storePlan() error {
 
 // writeWhole writes a file that is there whole or not at all.
 func writeWhole(path string, text []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, path)
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // planText is the plan without the secrets.

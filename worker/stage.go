@@ -18,7 +18,7 @@ func (e *engine) stages() Outcome {
 			out = out.with(past.state, past.cause())
 			continue
 		}
-		if why := e.skip(stage, out.State); why != "" {
+		if why := e.skip(stage, out.State); why != "" && !e.past.unfinished(stage) {
 			e.made.discard(func(p *prep) bool { return p.stage == i })
 			e.skipStage(stage, why)
 			continue

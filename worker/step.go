@@ -40,6 +40,9 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 	for {
 		end := e.attempt(p)
 		again := e.again(s, p, end)
+		if again && p.tail != nil {
+			p.tail.close() // no line of this attempt may come behind the next one's
+		}
 		if again && end.result == nil && p.task != "" { // nobody knows whether it still runs; two attempts must not
 			if err := e.remove(p.task); err != nil {
 				again = false
@@ -52,7 +55,7 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 			if err := e.j.Err(); err != nil && end.state == Succeeded {
 				end.state, end.reason = Errored, err.Error()
 			}
-			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: s.ID, State: end.state, Attempt: p.attempt, Reason: end.reason, Result: end.result, Phases: p.phases})
+			e.j.Append(Event{Kind: KindStep, Stage: stage.Name, Step: s.ID, State: end.state, Attempt: p.attempt, Reason: end.reason, Result: end.result, Phases: p.told()})
 			e.finishLater(p)
 			return end.state, end.reason
 		}
@@ -106,7 +109,7 @@ func (e *engine) attempt(p *prep) end {
 			return e.failed(context.Cause(e.patience))
 		}
 	}
-	if p.err == nil {
+	if p.err == nil && p.past == nil {
 		p.err = e.space.wait()
 	}
 	if p.err != nil {
@@ -115,6 +118,9 @@ func (e *engine) attempt(p *prep) end {
 	var since time.Time
 	if p.past == nil {
 		e.tell(p, Starting, time.Time{})
+		if err := e.j.Err(); err != nil { // whoever goes on with the build must know that it was started
+			return end{state: Errored, reason: err.Error()}
+		}
 	} else {
 		since = p.past.since
 	}
@@ -156,6 +162,25 @@ func (p *prep) began(ctx context.Context) {
 	p.running(since)
 }
 
+// overdue reports whether an attempt that an earlier process has begun ended behind its time-out: then that process had stopped it, or would have.
+func (p *prep) overdue(r driver.Result) bool {
+	t := time.Duration(p.step.Timeout)
+	if p.past == nil || t == 0 || r.Ended.IsZero() {
+		return false
+	}
+	return r.Ended.After(p.past.since.Add(t)) || !r.Started.IsZero() && r.Ended.Sub(r.Started) > t
+}
+
+// told are the phases, once who made the task does not add to them any more.
+func (p *prep) told() []journal.Phase {
+	select {
+	case <-p.done:
+		return p.phases
+	default:
+		return nil
+	}
+}
+
 // tell records a state of an attempt that has not ended, since a time or, if that is zero, now.
 func (e *engine) tell(p *prep, state State, since time.Time) {
 	e.j.Append(Event{Time: since, Kind: KindStep, Stage: e.cfg.Plan.Stages[p.stage].Name, Step: p.step.ID, State: state, Attempt: p.attempt})
@@ -192,6 +217,9 @@ func (e *engine) await(ctx context.Context, p *prep) end {
 		return out
 	case w.err != nil:
 		return e.failed(w.err)
+	}
+	if p.overdue(w.result) {
+		return end{state: Failed, reason: fmt.Sprintf("took longer than its time-out of %s", time.Duration(p.step.Timeout)), result: &w.result, cause: pipeline.RetryOnFailure}
 	}
 	out := e.judge(w.result)
 	out.reason += shellMissing(p.step, w.result)
@@ -280,7 +308,7 @@ func (e *engine) failed(err error) end {
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err), errdefs.IsPermissionDenied(err), errdefs.IsUnauthorized(err):
 		out.state, out.cause = Failed, pipeline.RetryOnFailure
-	case errors.Is(err, driver.ErrUnsupported), errdefs.IsAlreadyExists(err):
+	case errors.Is(err, driver.ErrUnsupported), errdefs.IsAlreadyExists(err), errors.Is(err, errGone):
 		out.cause = ""
 	}
 	return out

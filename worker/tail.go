@@ -48,17 +48,31 @@ func (e *engine) follow(opening context.Context, p *prep) (*tail, error) {
 		cancel()
 		return nil, err
 	}
-	t := &tail{cancel: cancel, result: make(chan waited, 1), drained: make(chan struct{})}
+	t := e.wait(ctx, cancel, p)
 	go func() {
 		defer close(t.drained)
 		e.pump(ctx, p, logs, &t.lines)
 	}()
+	return t, nil
+}
+
+// watch waits for a task whose log cannot be read.
+func (e *engine) watch(p *prep) *tail {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := e.wait(ctx, cancel, p)
+	close(t.drained)
+	return t
+}
+
+// wait begins to wait for the task's end.
+func (e *engine) wait(ctx context.Context, cancel context.CancelFunc, p *prep) *tail {
+	t := &tail{cancel: cancel, result: make(chan waited, 1), drained: make(chan struct{})}
 	go func() {
 		r, err := e.d.Wait(ctx, p.task)
 		t.ended.Store(err == nil)
 		t.result <- waited{r, err}
 	}()
-	return t, nil
+	return t
 }
 
 // close ends the following, and reports whether the task had ended by itself or by Stop.

@@ -31,6 +31,9 @@ type workspace struct {
 func newWorkspace(e *engine) *workspace {
 	w := &workspace{e: e, filled: make(chan struct{})}
 	w.made = sync.OnceValues(func() (driver.VolumeID, error) {
+		if e.past.filled { // an empty one must not take its place
+			return e.oldVolume("workspace")
+		}
 		return e.ownVolume("workspace")
 	})
 	if e.past.filled {

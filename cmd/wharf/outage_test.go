@@ -173,7 +173,9 @@ func TestDaemonRestarts(t *testing.T) {
 			d.tell(c.how)
 			d.tell("start")
 			code, said, last := r.end()
-			if code != 3 || last.State != worker.Errored || !strings.Contains(last.Reason, "so it is not taken for a success: Docker records exit code") {
+			// The call that started it may not have been answered when it has said that it is ready.
+			known := strings.Contains(last.Reason, "so it is not taken for a success: Docker records exit code") || strings.HasPrefix(last.Reason, "build/step: start ")
+			if code != 3 || last.State != worker.Errored || !known {
 				t.Errorf("exit code %d, want 3 with the cause; the journal ends with %+v:\n%s", code, last, said)
 			}
 			d.empty(t)

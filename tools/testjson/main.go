@@ -93,6 +93,7 @@ type reporter struct {
 	tests   int
 	failed  []key
 	unbuilt []string // packages that do not compile
+	broken  []string // packages that ended in a panic, or in the middle of a test: what followed did not run
 	skipped []key
 	flaky   []key
 }
@@ -163,6 +164,7 @@ func (r *reporter) end(k key, e event) {
 func (r *reporter) unended(pkg string) {
 	for k := range r.output {
 		if k.pkg == pkg && k.test != "" {
+			r.broken = append(r.broken, pkg)
 			r.print(k)
 			delete(r.output, k)
 		}
@@ -171,6 +173,9 @@ func (r *reporter) unended(pkg string) {
 
 func (r *reporter) print(k key) {
 	if b := r.output[k]; b != nil {
+		if strings.Contains("\n"+b.String(), "\npanic: ") {
+			r.broken = append(r.broken, k.pkg)
+		}
 		fmt.Fprintf(r.out, "--- %s %s\n%s", k.pkg, k.test, b)
 	}
 }

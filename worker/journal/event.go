@@ -134,6 +134,9 @@ type Tests struct {
 
 // String is one line for a person, such as "12 tests, 10 passed, 2 failed: a, b".
 func (t *Tests) String() string {
+	if t == nil {
+		return "no numbers"
+	}
 	const named = 5
 	words := fmt.Sprintf("%d tests, %d passed, %d failed", t.Total, t.Passed, t.Failed)
 	if t.Skipped > 0 {

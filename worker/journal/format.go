@@ -37,6 +37,8 @@ type Header struct {
 	Version int `json:"journal"`
 	// Build is the build's ID.
 	Build string `json:"build,omitempty"`
+	// Host is the state directory, see package lease, that the build was begun with.
+	Host string `json:"host,omitempty"`
 	// Created is when the journal was begun.
 	Created time.Time `json:"created"`
 }

@@ -24,6 +24,7 @@ type Log struct {
 	file    *os.File // these four are written under w.mu too
 	dirty   bool
 	offset  int64 // bytes in file that records refer to
+	full    bool  // a limit was reached: nothing more is kept
 	dropped dropped
 	attempt int
 	stamp   stamper
@@ -41,7 +42,7 @@ func (w *Writer) Log(step string) *Log {
 	defer w.mu.Unlock()
 	l := w.logs[step]
 	if l == nil {
-		l = &Log{w: w, step: step, offset: w.ends[step], buf: make([]byte, 0, batchSize/16)}
+		l = &Log{w: w, step: step, offset: w.ends[step], full: w.full[step], buf: make([]byte, 0, batchSize/16)}
 		w.logs[step] = l
 	}
 	return l
@@ -201,14 +202,15 @@ type dropped struct {
 // limit reports whether what was gathered goes beyond a limit. Then it is not kept; the log says so, once. The caller holds both locks.
 func (l *Log) limit() bool {
 	w := l.w
-	size, what := w.opts.StepLimit, "this step's log"
-	if size == 0 || l.offset+int64(len(l.buf)) <= size {
-		size, what = w.opts.BuildLimit, "the build's logs"
-		if size == 0 || w.text+int64(len(l.buf)) <= size {
-			return false
+	if !l.full {
+		size, what := w.opts.StepLimit, "this step's log"
+		if size == 0 || l.offset+int64(len(l.buf)) <= size {
+			size, what = w.opts.BuildLimit, "the build's logs"
+			if size == 0 || w.text+int64(len(l.buf)) <= size {
+				return false
+			}
 		}
-	}
-	if l.dropped.lines == 0 {
+		l.full = true
 		l.say(fmt.Sprintf("the limit of %s, %d bytes, is reached: what follows is not kept", what, size))
 	}
 	l.dropped.lines += int64(l.lines)

@@ -101,6 +101,9 @@ func (w *Writer) whole(r *Reader, line []byte) bool {
 			return false
 		}
 		w.ends[rec.Step] += rec.Bytes
+		for _, run := range rec.Runs {
+			w.full[rec.Step] = w.full[rec.Step] || run.Stream == StreamWharf
+		}
 		w.text += rec.Bytes
 	}
 	r.seq += rec.entries()

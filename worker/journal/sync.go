@@ -36,6 +36,10 @@ func (s *syncer) sync(w *Writer) {
 	defer s.mu.Unlock()
 	w.mu.Lock()
 	s.armed = false
+	if w.closed {
+		w.mu.Unlock()
+		return
+	}
 	ended := s.ended
 	s.ended = nil
 	var files []*os.File

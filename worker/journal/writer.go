@@ -21,6 +21,8 @@ const reserveSize = 64 << 10
 type Options struct {
 	// Build is the build's ID, for the header.
 	Build string
+	// Host is for the header, too.
+	Host string
 	// Quota bounds the bytes of logs and journal together; beyond it the writer fails as on a full disk. 0 is no bound.
 	Quota int64
 	// StepLimit and BuildLimit bound the bytes of a step's log, and of all logs. What goes beyond is not kept, which an entry of the log
@@ -45,6 +47,7 @@ type Writer struct {
 	line     []byte
 	logs     map[string]*Log
 	ends     map[string]int64 // where the logs of steps end that an earlier process wrote
+	full     map[string]bool  // those of which a limit was reached
 	unstored []Event
 	moved    sync.Cond // size, ephemeral or closed changed
 	pulls    []Event   // the newest of each image, not yet told
@@ -109,7 +112,7 @@ func begin(dir string, opts Options) (_ *Writer, err error) {
 		return nil, err
 	}
 	w := newWriter(dir, opts, f)
-	head, err := json.Marshal(Header{Version: Version, Build: opts.Build, Created: time.Now().UTC().Round(0)})
+	head, err := json.Marshal(Header{Version: Version, Build: opts.Build, Host: opts.Host, Created: time.Now().UTC().Round(0)})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func layBy(dir string) error {
 }
 
 func newWriter(dir string, opts Options, f *os.File) *Writer {
-	w := &Writer{dir: dir, opts: opts, file: f, failed: make(chan struct{}), logs: map[string]*Log{}, ends: map[string]int64{}}
+	w := &Writer{dir: dir, opts: opts, file: f, failed: make(chan struct{}), logs: map[string]*Log{}, ends: map[string]int64{}, full: map[string]bool{}}
 	w.moved.L = &w.mu
 	return w
 }

@@ -22,7 +22,7 @@ type stored struct {
 func (s *stored) ID() string               { return "stored" }
 func (s *stored) Results() string          { return s.dir }
 func (s *stored) Journal() *journal.Writer { return s.writer }
-func (s *stored) Cancel(string)            {}
+func (s *stored) Stop(string, bool)        {}
 
 // store serves a journal, and returns an address.
 func store(b testing.TB) (*stored, string) {

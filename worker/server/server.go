@@ -33,8 +33,8 @@ type Build interface {
 	Results() string
 	// Journal is what writes it.
 	Journal() *journal.Writer
-	// Cancel stops the build gracefully, and by force when it is called again.
-	Cancel(reason string)
+	// Stop stops the build gracefully, or by force. A second call without force does nothing.
+	Stop(reason string, force bool)
 }
 
 // Config is what a server needs. Build and Token are required.
@@ -56,6 +56,7 @@ const (
 	handshake   = 10 * time.Second
 	pingEvery   = 3 * time.Second // and as long again for the answer, before a client is taken for gone
 	bufferBytes = 16 << 10
+	idleBound   = 10 * time.Minute // of a connection without a call
 )
 
 // Server serves one build.
@@ -88,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshake),
 		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(bufferBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery, MaxConnectionIdle: idleBound}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			if err := s.allowed(ctx, info.FullMethod); err != nil {

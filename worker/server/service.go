@@ -137,10 +137,7 @@ func (s *service) Cancel(_ context.Context, req *workerv1.CancelRequest) (*worke
 	if len(reason) > 1000 {
 		return nil, status.Error(codes.InvalidArgument, "the reason is longer than 1000 bytes")
 	}
-	s.build().Cancel(reason)
-	if req.GetForce() {
-		s.build().Cancel(reason)
-	}
+	s.build().Stop(reason, req.GetForce())
 	return &workerv1.CancelResponse{}, nil
 }
 

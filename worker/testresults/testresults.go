@@ -16,8 +16,9 @@ import (
 
 // maxBytes bounds what is read of a file, and maxName the name of a test.
 const (
-	maxBytes = 256 << 20
+	maxBytes = 64 << 20
 	maxName  = 500
+	maxDepth = 100 // of elements
 )
 
 // Candidate reports whether a file of this name may hold test results: .trx, or .xml.
@@ -32,13 +33,15 @@ func Candidate(name string) bool {
 // ErrOther is returned for a file that is XML of another kind.
 var ErrOther = errors.New("it holds no test results")
 
+var errDeep = fmt.Errorf("its elements are nested more than %d deep", maxDepth)
+
 // Read counts the tests of a file. It reads a stream, and keeps nothing of it but names of tests that failed.
 func Read(r io.Reader) (*journal.Tests, error) {
 	limited := &io.LimitedReader{R: r, N: maxBytes}
 	dec := xml.NewDecoder(limited)
 	dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil } // names may suffer, numbers do not
 	c := &counter{dec: dec, tests: &journal.Tests{}}
-	root := true
+	root, depth := true, 0
 	for {
 		token, err := dec.Token()
 		switch {
@@ -54,13 +57,22 @@ func Read(r io.Reader) (*journal.Tests, error) {
 			return nil, err
 		}
 		start, ok := token.(xml.StartElement)
+		if _, end := token.(xml.EndElement); end {
+			depth--
+		}
 		if !ok {
 			continue
+		}
+		if depth++; depth > maxDepth {
+			return nil, errDeep
 		}
 		if root && start.Name.Local != "testsuites" && start.Name.Local != "testsuite" && start.Name.Local != "TestRun" {
 			return nil, ErrOther
 		}
 		root = false
+		if start.Name.Local == "testcase" {
+			depth-- // it is read to its end
+		}
 		if err := c.element(start); err != nil {
 			return nil, err
 		}
@@ -98,7 +110,9 @@ func (c *counter) junit(start xml.StartElement) error {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
-			depth++
+			if depth++; depth > maxDepth {
+				return errDeep
+			}
 			switch t.Name.Local {
 			case "failure", "error":
 				outcome = "failed"

@@ -30,8 +30,9 @@ func newPS() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps [build...]",
 		Short: "List the builds that run, and those that are kept",
-		Long: `Lists the builds of this user on this machine that run, with --all also those that
-have ended and are kept; or the builds that are named.
+		Long: `Lists the builds that "wharf run" runs for this user on this machine, with --all
+also those that have ended and are kept; or the builds that are named: workers, and
+those with results elsewhere.
 
 ` + whichBuild,
 		Example: `  wharf ps

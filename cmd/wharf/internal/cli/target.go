@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +40,9 @@ func (t *targeted) open(ctx context.Context, args []string) (*target.Target, err
 	token, err := readToken(t.tokenFile)
 	if err != nil {
 		return nil, wrong(err)
+	}
+	if token != "" && t.ca == "" && name != "" && !strings.Contains(name, "://") && strings.Contains(name, ":") && !loopback(name) {
+		warn(os.Stderr, "the token goes to %s unencrypted; a worker with a certificate is named tls://%s", name, name)
 	}
 	found, err := target.Open(ctx, name, target.Remote{Token: token, CA: t.ca})
 	if err != nil {

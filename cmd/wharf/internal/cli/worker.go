@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,12 +107,18 @@ func (w *working) run(ctx context.Context, dir string) error {
 	w.log.Info("serving", "build", b.ID(), "address", w.serving.Listens, "http", w.serving.HTTP, "results", b.Results())
 	lingering, stop := context.WithCancel(context.Background())
 	defer stop()
-	in.on(func(_ int, why string) {
+	in.on(func(count int, why string) {
 		w.log.Info("stopping", "reason", why)
-		b.Cancel(why)
+		b.Stop(why, count > 1)
 		stop()
 	})
+	if secure == nil && !loopback(w.listen) {
+		w.log.Warn("without --tls-cert the token, and all that the build prints, can be read on the network", "address", w.serving.Listens)
+	}
 	out, err := b.Run(context.Background())
+	if errors.Is(err, worker.ErrNotResumed) {
+		return trouble(fmt.Errorf("%w; start the worker again", err))
+	}
 	w.spans.close()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
 	if err != nil {
@@ -119,6 +126,13 @@ func (w *working) run(ctx context.Context, dir string) error {
 	}
 	w.serveOn(lingering)
 	return ended{outcome: out, err: err, results: b.Results(), told: true}.finish()
+}
+
+// loopback reports whether an address is one of this machine alone.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // serveOn serves the build that has ended.

@@ -137,6 +137,9 @@ func (p *Printer) record(e *worker.Event) record {
 		r.Size = &e.Size
 	case worker.KindTests:
 		t := e.Tests
+		if t == nil {
+			break
+		}
 		r.Tests = &tests{t.Total, t.Passed, t.Failed, t.Skipped, t.Took.Seconds(), t.Failures}
 	}
 	for _, ph := range e.Phases {

@@ -8,7 +8,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
@@ -27,6 +29,7 @@ type Tracer struct {
 	tracer   trace.Tracer
 	build    string
 	parent   context.Context
+	failed   atomic.Pointer[error] // the first time that a collector did not take something
 
 	root   context.Context
 	stages map[string]context.Context
@@ -66,6 +69,7 @@ func Start(ctx context.Context, build, version string, getenv func(string) strin
 
 func newTracer(build string, exporter sdk.SpanExporter, about *resource.Resource, getenv func(string) string) *Tracer {
 	t := &Tracer{build: build, stages: map[string]context.Context{}, steps: map[string]context.Context{}}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.failed.CompareAndSwap(nil, &err) }))
 	t.provider = sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about), sdk.WithIDGenerator(ids{build}))
 	t.tracer = t.provider.Tracer("github.com/wharfci/wharf")
 	t.parent = propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": getenv("TRACEPARENT"), "tracestate": getenv("TRACESTATE")})
@@ -73,7 +77,13 @@ func newTracer(build string, exporter sdk.SpanExporter, about *resource.Resource
 }
 
 // Close sends what has not been sent yet.
-func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+func (t *Tracer) Close(ctx context.Context) error {
+	err := t.provider.Shutdown(ctx)
+	if first := t.failed.Load(); err == nil && first != nil {
+		err = *first
+	}
+	return err
+}
 
 // Observe takes the events of the build, in order.
 func (t *Tracer) Observe(events []journal.Event) {
