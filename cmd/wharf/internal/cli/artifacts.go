@@ -53,18 +53,11 @@ copies them, and goes on with files that an earlier download has left unfinished
 func (k *keeping) run(ctx context.Context, args []string) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	t, err := k.open(ctx, args)
+	t, _, err := k.openStep(ctx, args, &k.step)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	plan, err := t.Plan(ctx)
-	if err != nil {
-		return unreadable(err)
-	}
-	if k.step, err = stepID(plan, k.step); err != nil {
-		return wrong(err)
-	}
 	all, err := t.Artifacts(ctx)
 	if err != nil {
 		return unreadable(err)

@@ -53,18 +53,11 @@ them.
 func (l *logging) run(ctx context.Context, args []string) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	t, err := l.open(ctx, args)
+	t, plan, err := l.openStep(ctx, args, &l.read.Step)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	plan, err := t.Plan(ctx)
-	if err != nil {
-		return unreadable(err)
-	}
-	if l.read.Step, err = stepID(plan, l.read.Step); err != nil {
-		return wrong(err)
-	}
 	out := outlet.New(os.Stdout, func(error) { stop() })
 	observe, finish := l.printer(out, plan)
 	err = l.copy(ctx, t, observe)

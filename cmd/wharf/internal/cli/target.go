@@ -11,6 +11,7 @@ import (
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/builds"
 	"github.com/wharfci/wharf/cmd/wharf/internal/target"
+	"github.com/wharfci/wharf/pipeline"
 )
 
 // whichBuild is how commands describe the build that they take as an argument.
@@ -49,6 +50,25 @@ func (t *targeted) open(ctx context.Context, args []string) (*target.Target, err
 		return nil, wrong(err)
 	}
 	return found, nil
+}
+
+// openStep finds the build, with its plan, and the step that step names; that is then its ID.
+func (t *targeted) openStep(ctx context.Context, args []string, step *string) (*target.Target, *pipeline.Plan, error) {
+	found, err := t.open(ctx, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := found.Plan(ctx)
+	if err != nil {
+		err = unreadable(err)
+	} else if *step, err = stepID(plan, *step); err != nil {
+		err = wrong(err)
+	}
+	if err != nil {
+		found.Close()
+		return nil, nil, err
+	}
+	return found, plan, nil
 }
 
 // buildIDs completes the IDs of builds that are kept.
