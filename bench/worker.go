@@ -34,6 +34,7 @@ type startedWorker struct {
 	cmd    *exec.Cmd
 	said   bytes.Buffer
 	client *client.Client
+	ended  chan struct{} // closed when the build has ended
 }
 
 // startWorker starts a worker on a definition and waits until it serves.
@@ -43,7 +44,7 @@ func (b *bench) startWorker(ctx context.Context, name, definition string, flags 
 		return nil, err
 	}
 	results := filepath.Join(b.dir, name+".results")
-	w := &startedWorker{}
+	w := &startedWorker{ended: make(chan struct{})}
 	w.cmd = exec.CommandContext(ctx, b.wharf, append([]string{"worker", project, "--driver=docker://?owner=" + workerOwner, "--results=" + results}, flags...)...)
 	stderr, err := w.cmd.StderrPipe()
 	if err == nil {
@@ -58,18 +59,23 @@ func (b *bench) startWorker(ctx context.Context, name, definition string, flags 
 		}
 	}()
 	said := json.NewDecoder(io.TeeReader(stderr, &w.said))
-	for {
-		var line struct {
-			Message string `json:"@message"`
-		}
-		if err := said.Decode(&line); err != nil {
-			return nil, fmt.Errorf("wharf worker: %w\n%s", err, &w.said)
-		}
-		if line.Message == "serving" {
-			break
+	await := func(message string) error {
+		for {
+			var line struct {
+				Message string `json:"@message"`
+			}
+			if err := said.Decode(&line); err != nil || line.Message == message {
+				return err
+			}
 		}
 	}
-	go func() { _, _ = io.Copy(io.Discard, stderr) }()
+	if err := await("serving"); err != nil {
+		return nil, fmt.Errorf("wharf worker: %w\n%s", err, &w.said)
+	}
+	go func() {
+		defer close(w.ended)
+		_ = await("the build has ended")
+	}()
 	text, err := os.ReadFile(filepath.Join(results, "worker.json"))
 	var e struct{ Listens, Token string }
 	if err == nil {
@@ -240,6 +246,7 @@ func (b *bench) atRest(ctx context.Context) (string, error) {
 	if build, err := w.client.Build(ctx, false); err != nil || len(build.Steps) != 1000 {
 		return "", fmt.Errorf("the build has %d steps, %w", len(build.Steps), err)
 	}
+	<-w.ended
 	rss, err := w.resident()
 	return fmt.Sprintf("worker at rest, 1,000 steps recorded: %d MiB resident (target 40)", rss>>20), err
 }

@@ -110,11 +110,11 @@ func (b *Build) reopen() (*journal.Writer, error) {
 		return nil, err
 	}
 	head, err := j.Header()
-	if err == nil && head.Host != b.keeping().Host {
-		err = fmt.Errorf("the build in %s was begun with another state directory, or on another machine: what it has made on the runtime could not be told apart there", b.dir)
-	}
 	if err == nil {
 		b.past, err = readPast(b.dir)
+	}
+	if err == nil && b.past.outcome == nil && head.Host != b.keeping().Host {
+		err = fmt.Errorf("the build in %s was begun with another state directory, or on another machine: what it has made on the runtime could not be told apart there", b.dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, j.Close())

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
+	"github.com/wharfci/wharf/cmd/wharf/internal/rest"
 	"github.com/wharfci/wharf/cmd/wharf/internal/served"
 	"github.com/wharfci/wharf/worker"
 	"github.com/wharfci/wharf/worker/lease"
@@ -120,6 +121,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 		return trouble(fmt.Errorf("%w; start the worker again", err))
 	}
 	w.spans.close()
+	rest.Now()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
 	if err != nil {
 		w.log.Error("not everything went well", "error", err)
