@@ -190,14 +190,16 @@ func (b *bench) latency(ctx context.Context) (string, error) {
 
 // dialStep connects to a port in the only container that has an address.
 func (b *bench) dialStep(ctx context.Context, port int) (net.Conn, error) {
-	all, err := b.docker.ContainerList(ctx, moby.ContainerListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range all.Items {
-		for _, n := range c.NetworkSettings.Networks {
-			if n.IPAddress.IsValid() {
-				return b.dialSoon(ctx, netip.AddrPortFrom(n.IPAddress, uint16(port)).String())
+	for range 100 { // what it prints may be here before the daemon lists it
+		all, err := b.docker.ContainerList(ctx, moby.ContainerListOptions{})
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all.Items {
+			for _, n := range c.NetworkSettings.Networks {
+				if n.IPAddress.IsValid() {
+					return b.dialSoon(ctx, netip.AddrPortFrom(n.IPAddress, uint16(port)).String())
+				}
 			}
 		}
 	}
