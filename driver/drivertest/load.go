@@ -150,7 +150,7 @@ func idleCosts(e *Env) {
 	d, calls := e.counted()
 	e.warm(d, calls)
 	e.succeed(e.spec("linger", "5"))
-	if n := calls(); n > 0 && d != e.d {
+	if n := calls(); n > 1 && d != e.d { // one that the end of the first task set going may come late
 		e.Errorf("a driver value with nothing to do made %d calls in five seconds", n)
 	}
 	if _, err := d.List(e.ctx, driver.ListOptions{}); err != nil {
