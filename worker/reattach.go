@@ -56,7 +56,7 @@ func (e *engine) find() error {
 		of := attemptOf{step: t.Labels[LabelStep]}
 		of.attempt, _ = strconv.Atoi(t.Labels[LabelAttempt])
 		switch {
-		case e.runs(of, t.State):
+		case e.runs(of, &t):
 			e.found[of] = t.ID
 		case e.cfg.Keep && t.State != driver.StateCreated: // it has ended, and is for a person to look at
 		default:
@@ -72,7 +72,7 @@ func (e *engine) find() error {
 
 // runs reports whether the task of an attempt may run, or has ended without that having been recorded. The runtime may know more of it than the journal
 // does, whose end is lost with the machine's power.
-func (e *engine) runs(of attemptOf, state driver.State) bool {
+func (e *engine) runs(of attemptOf, t *driver.Task) bool {
 	s := e.past.steps[of.step]
 	if s != nil && (s.ended || of.attempt < s.attempt) {
 		return false
@@ -80,13 +80,22 @@ func (e *engine) runs(of attemptOf, state driver.State) bool {
 	if e.past.begun(of.step, of.attempt) {
 		return true
 	}
-	if of.step == "" || state == driver.StateCreated {
+	if of.step == "" || !e.ran(t) {
 		return false
 	}
 	s = newPastStep(of.attempt)
 	s.begun, s.since = true, time.Now()
 	e.past.steps[of.step], e.past.filled = s, true
 	return true
+}
+
+// ran reports whether the main process of a task runs, or has run. One that was made ahead, and is being removed, counts as ended on some runtimes.
+func (e *engine) ran(t *driver.Task) bool {
+	if t.State != driver.StateEnded {
+		return t.State == driver.StateRunning
+	}
+	r, err := e.d.Wait(e.patience, t.ID)
+	return err == nil && !r.Started.IsZero()
 }
 
 // errGone is why an attempt that was being started is not gone on with.
