@@ -22,9 +22,6 @@ const (
 // ErrLeft is what the error of [Build.Run] matches if something of the build may be left on the runtime.
 var ErrLeft = errors.New("not everything could be removed from the runtime")
 
-// over is why nothing is begun any more at the end of a build.
-var over = &verdict{Cancelled, "the build has ended"}
-
 // bounded calls f and returns its error, or that of ctx if it ends first: what the runtime was asked for in vain is not waited for.
 func bounded(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
@@ -58,7 +55,7 @@ func (e *engine) cleanUp() error {
 	if e.stopped() != nil {
 		e.doubt.Store(true)
 	}
-	e.stopCause(over)
+	e.stopCause(&verdict{Cancelled, "the build has ended"})
 	ctx, cancel := context.WithTimeoutCause(e.patience, cleanBound, fmt.Errorf("the runtime did not do it within %s", cleanBound))
 	defer cancel()
 	if err := bounded(ctx, func() error { return e.empty(ctx) }); err != nil {

@@ -40,14 +40,10 @@ func (e *engine) mine() driver.ListOptions {
 func (e *engine) find() error {
 	e.found = found{}
 	if !e.past.resumed {
-		e.lanes = newLanes(e)
 		return nil
 	}
 	e.doubt.Store(true)
-	tasks, err := e.d.List(e.stop, e.mine())
-	if err != nil && e.stopped() != nil {
-		tasks, err = e.d.List(e.patience, e.mine())
-	}
+	tasks, err := e.d.List(e.patience, e.mine())
 	if err != nil {
 		return fmt.Errorf("looking for the steps that were running: %w", err)
 	}
@@ -66,7 +62,6 @@ func (e *engine) find() error {
 	if err := each(never, func(t driver.Task) error { return e.d.Remove(e.patience, t.ID) }); err != nil {
 		return fmt.Errorf("removing tasks that were made ahead: %w", err)
 	}
-	e.lanes = newLanes(e)
 	return nil
 }
 
@@ -131,7 +126,7 @@ func (e *engine) reattach(p *prep) (bool, error) {
 			p.tail = e.watch(p)
 			return true, nil
 		}
-		e.rest(time.Second)
+		pause(e.patience, time.Second)
 	}
 }
 
@@ -158,20 +153,12 @@ func (e *engine) createAnew(ctx context.Context, spec driver.TaskSpec) (driver.T
 	return id, err
 }
 
-// rest lets time pass, unless patience ends.
-func (e *engine) rest(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-e.patience.Done():
-	}
-}
+// volumeName names a volume that ends with the build.
+func (e *engine) volumeName(what string) string { return e.cfg.ID + "-" + what }
 
 // ownVolume makes a volume that ends with the build, or finds the one that an earlier process has made.
 func (e *engine) ownVolume(what string) (driver.VolumeID, error) {
-	name := e.cfg.ID + "-" + what
-	id, err := e.d.CreateVolume(e.stop, driver.VolumeSpec{Name: name, Labels: e.labels})
+	id, err := e.d.CreateVolume(e.stop, driver.VolumeSpec{Name: e.volumeName(what), Labels: e.labels})
 	if e.past.resumed && errdefs.IsAlreadyExists(err) {
 		return e.oldVolume(what)
 	}
@@ -188,7 +175,7 @@ func (e *engine) oldVolume(what string) (driver.VolumeID, error) {
 		return "", err
 	}
 	for _, v := range volumes {
-		if v.Name == e.cfg.ID+"-"+what {
+		if v.Name == e.volumeName(what) {
 			e.made.volume(v.ID)
 			return v.ID, nil
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/worker/internal/whole"
 	"github.com/wharfci/wharf/worker/journal"
 	"github.com/wharfci/wharf/worker/lease"
 )
@@ -109,11 +110,8 @@ func (b *Build) reopen() (*journal.Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	head, err := j.Header()
-	if err == nil {
-		b.past, err = readPast(b.dir)
-	}
-	if err == nil && b.past.outcome == nil && head.Host != b.keeping().Host {
+	b.past, err = readPast(b.dir)
+	if err == nil && b.past.outcome == nil && j.Header().Host != b.keeping().Host {
 		err = fmt.Errorf("the build in %s was begun with another state directory, or on another machine: what it has made on the runtime could not be told apart there", b.dir)
 	}
 	if err != nil {
@@ -250,6 +248,7 @@ func (e *engine) guarded() (Outcome, error) {
 	if err := e.find(); err != nil {
 		return errored(errors.Join(err, held.Leave()))
 	}
+	e.lanes = newLanes(e)
 	out := e.stages()
 	err = e.cleanUp()
 	if err != nil {
@@ -307,20 +306,7 @@ func (b *Build) storePlan() error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(b.dir, journal.PlanFile), text)
-}
-
-// writeWhole writes a file that is there whole or not at all.
-func writeWhole(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return whole.WriteFile(filepath.Join(b.dir, journal.PlanFile), text, 0o644)
 }
 
 // planText is the plan without the secrets.

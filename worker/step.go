@@ -63,7 +63,7 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 		e.j.Append(Event{Kind: KindWarning, Step: s.ID, Attempt: p.attempt, Reason: reason})
 		e.finishLater(p)
 		if end.cause == pipeline.RetryOnInfrastructure {
-			e.pause(min(backOff<<(p.attempt-1), maxBackOff))
+			pause(e.stop, min(backOff<<(p.attempt-1), maxBackOff))
 		}
 		p = e.prepare(p.stage, s, p.attempt+1)
 	}
@@ -85,13 +85,13 @@ func (e *engine) again(s *pipeline.Step, p *prep, end end) bool {
 	return p.attempt <= s.Retry.Count && end.cause != "" && slices.Contains(s.Retry.On, end.cause) && e.stopped() == nil
 }
 
-// pause lets time pass, unless the build is stopped.
-func (e *engine) pause(d time.Duration) {
+// pause lets time pass, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-e.stop.Done():
+	case <-ctx.Done():
 	}
 }
 
@@ -126,9 +126,8 @@ func (e *engine) attempt(p *prep) end {
 	}
 	ctx := e.stop
 	if t := time.Duration(p.step.Timeout); t > 0 {
-		reason := fmt.Sprintf("took longer than its time-out of %s", t)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(e.stop, left(t, since), &verdict{Failed, reason})
+		ctx, cancel = context.WithTimeoutCause(e.stop, left(t, since), &verdict{Failed, tookTooLong(t)})
 		defer cancel()
 	}
 	began := time.Now()
@@ -160,6 +159,10 @@ func (p *prep) began(ctx context.Context) {
 	case <-t.C:
 	}
 	p.running(since)
+}
+
+func tookTooLong(timeout time.Duration) string {
+	return fmt.Sprintf("took longer than its time-out of %s", timeout)
 }
 
 // overdue reports whether an attempt that an earlier process has begun ended behind its time-out: then that process had stopped it, or would have.
@@ -219,7 +222,7 @@ func (e *engine) await(ctx context.Context, p *prep) end {
 		return e.failed(w.err)
 	}
 	if p.overdue(w.result) {
-		return end{state: Failed, reason: fmt.Sprintf("took longer than its time-out of %s", time.Duration(p.step.Timeout)), result: &w.result, cause: pipeline.RetryOnFailure}
+		return end{state: Failed, reason: tookTooLong(time.Duration(p.step.Timeout)), result: &w.result, cause: pipeline.RetryOnFailure}
 	}
 	out := e.judge(w.result)
 	out.reason += shellMissing(p.step, w.result)

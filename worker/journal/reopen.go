@@ -38,21 +38,12 @@ func Reopen(dir string, opts Options) (w *Writer, torn int64, err error) {
 	}
 	w = newWriter(dir, opts, f)
 	w.locked = locked
-	w.opts.Build = r.header.Build
+	w.header = r.header
 	if torn, err = w.recover(r); err != nil {
 		_ = f.Close()
 		return nil, 0, fmt.Errorf("journal %s: %w", dir, describe(err))
 	}
 	return w, torn, nil
-}
-
-// Header returns the journal's first line.
-func (w *Writer) Header() (Header, error) {
-	r, err := Open(w.dir)
-	if err != nil {
-		return Header{}, err
-	}
-	return r.header, r.Close()
 }
 
 // recover finds the longest beginning that is whole, and cuts off the rest of the journal and of the logs.

@@ -34,6 +34,7 @@ type Options struct {
 type Writer struct {
 	dir    string
 	opts   Options
+	header Header
 	failed chan struct{}
 	locked *os.File
 
@@ -112,7 +113,8 @@ func begin(dir string, opts Options) (_ *Writer, err error) {
 		return nil, err
 	}
 	w := newWriter(dir, opts, f)
-	head, err := json.Marshal(Header{Version: Version, Build: opts.Build, Host: opts.Host, Created: time.Now().UTC().Round(0)})
+	w.header = Header{Version: Version, Build: opts.Build, Host: opts.Host, Created: time.Now().UTC().Round(0)}
+	head, err := json.Marshal(w.header)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +139,9 @@ func newWriter(dir string, opts Options, f *os.File) *Writer {
 	w.moved.L = &w.mu
 	return w
 }
+
+// Header returns the journal's first line.
+func (w *Writer) Header() Header { return w.header }
 
 // Append stores an event that is no log line, and gives it its number and, if it has none, its time. After Close it does nothing.
 func (w *Writer) Append(e Event) {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	workerv1 "github.com/wharfci/wharf/api/worker/v1"
+	"github.com/wharfci/wharf/worker/internal/whole"
 )
 
 // fenceName is the file in the results directory that holds the number of the last claim, so that none is granted twice.
@@ -57,25 +58,13 @@ func (c *claim) take(holder string) (fence uint64, by string, free <-chan struct
 		}
 		return 0, c.holder, c.free, nil
 	}
-	if err := c.store(c.fence + 1); err != nil {
+	// The number is on the disk before it is used.
+	if err := whole.WriteFile(c.path, fmt.Appendln(nil, c.fence+1), 0o600); err != nil {
 		return 0, "", nil, err
 	}
 	c.fence++
 	c.held, c.holder = true, holder
 	return c.fence, "", nil, nil
-}
-
-// store brings the number to the disk before it is used.
-func (c *claim) store(fence uint64) error {
-	f, err := os.OpenFile(c.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, fence)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(c.path+".new", c.path)
 }
 
 // give gives the claim back.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,12 +87,7 @@ func (k *keeping) print(all []client.Artifact) error {
 		for _, a := range all {
 			files = append(files, file(a))
 		}
-		enc := json.NewEncoder(os.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(files); err != nil {
-			return trouble(err)
-		}
-		return nil
+		return printJSON(files)
 	}
 	if len(all) == 0 {
 		fmt.Println("no artifacts")

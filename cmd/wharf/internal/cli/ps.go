@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -126,12 +125,7 @@ func newRow(b client.Build, t *target.Target, project string) row {
 
 func (l *listing) print(rows []row) error {
 	if l.output.value == "json" {
-		enc := json.NewEncoder(os.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(rows); err != nil {
-			return trouble(err)
-		}
-		return nil
+		return printJSON(rows)
 	}
 	if len(rows) == 0 {
 		fmt.Println("no build runs; --all lists those that are kept")

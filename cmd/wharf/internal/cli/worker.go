@@ -33,7 +33,6 @@ type working struct {
 	cert, key    string
 	linger       time.Duration
 	log          hclog.Logger
-	state        *lease.Dir
 	serving      *served.Serving
 	spans        *tracing
 }
@@ -168,7 +167,8 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	for _, warning := range plan.Warnings {
 		w.log.Warn(warning.Error())
 	}
-	if w.state, err = lease.Open(filepath.Join(w.results, ".state", "wharf")); err != nil {
+	state, err := lease.Open(filepath.Join(w.results, ".state", "wharf"))
+	if err != nil {
 		return nil, nil, nil, trouble(err)
 	}
 	if o, err = openDriver(ctx, w.driver); err != nil {
@@ -176,7 +176,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	}
 	close = func() { o.Driver.Close() }
 	cfg := w.config(p, plan, o)
-	cfg.State, cfg.Results, cfg.Resume = w.state, w.results, true
+	cfg.State, cfg.Results, cfg.Resume = state, w.results, true
 	of := p.identity(opts)
 	cfg.Instance, cfg.ProjectID = of.instance, of.project
 	cfg.Observe = func(events []worker.Event) { w.spans.observe(events) }
