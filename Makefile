@@ -58,7 +58,7 @@ bench: ## measure against the bare API of each runtime
 soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/setup test
 	@scripts/with-docker -lock=test busybox env WHARF_SOAK=1 WHARF_TEST_INTERRUPTS=50 go test -count=1 -timeout 80m ./worker/... ./cmd/wharf/...
-	@scripts/with-docker -lock=test busybox scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 go test -count=1 -timeout 60m -run TestReattach ./examples
+	@scripts/with-docker -lock=test busybox scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood' ./examples
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
 	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd

@@ -377,6 +377,56 @@ func tells(t *testing.T, dir string) []string {
 	return all
 }
 
+// doubtful is the driver of a process that does not hear what became of the first start.
+type doubtful struct {
+	*mortal
+	heard *atomic.Bool
+}
+
+func (d *doubtful) Start(ctx context.Context, id driver.TaskID) error {
+	if err := d.mortal.Start(ctx, id); err != nil || d.heard.Swap(true) {
+		return err
+	}
+	return &driver.Error{Op: "start", Err: errAway}
+}
+
+// An attempt of which nobody knows how it ended is removed before the next one; a process that dies just then has not forgotten why it is not there.
+func TestReattachWhileTryingAgain(t *testing.T) {
+	text := "a:\n  s: {container: {image: img, cmds: [sleep 1, echo 1], retry: {count: 1, on: [infrastructure]}}}\n"
+	dies := func(t *testing.T, at int, after bool) (died bool) {
+		b := newBench(t, fake.Config{})
+		cfg := b.config(plan(t, text))
+		observe, aside, heard, before := cfg.Observe, t.TempDir(), &atomic.Bool{}, b.stateDir
+		cfg.Resume, cfg.Observe = true, nil
+		m := newMortal(b.rt.Open("wharf"), at, after, func() { b.setAside(cfg, before, aside) })
+		defer m.Driver.Close()
+		cfg.Driver = &doubtful{m, heard}
+		ended := b.begin(cfg)
+		defer func() { <-ended }()
+		select {
+		case <-ended:
+			return false
+		case <-m.gone:
+		}
+		cfg = b.reborn(cfg, aside)
+		cfg.Driver, cfg.Observe = b.d, observe
+		build, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := build.Run(context.Background()); err != nil || out.State != Succeeded {
+			t.Errorf("dead at call %d (after it: %v): outcome %+v, %v", at, after, out, err)
+		}
+		b.clean(build)
+		return true
+	}
+	for _, after := range []bool{false, true} {
+		for at, died := 1, true; died && !t.Failed(); at++ {
+			inBubble(t, func(t *testing.T) { died = dies(t, at, after) })
+		}
+	}
+}
+
 // dying is a build that runs until its process is let die.
 type dying struct {
 	*bench

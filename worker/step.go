@@ -43,14 +43,19 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 		if again && p.tail != nil {
 			p.tail.close() // no line of this attempt may come behind the next one's
 		}
-		if again && end.result == nil && p.task != "" { // nobody knows whether it still runs; two attempts must not
-			if err := e.remove(p.task); err != nil {
-				again = false
-				end.reason += e.mask.String("; it was not tried again, as the first attempt may still run: " + err.Error())
-			}
-		}
 		log.Flush()
 		e.tellDropped(s, log)
+		if again {
+			// Before anything is removed, so that whoever goes on with the build does not miss it.
+			reason := fmt.Sprintf("attempt %d of %d: %s; trying again", p.attempt, s.Retry.Count+1, end.reason)
+			e.j.Append(Event{Kind: KindWarning, Step: s.ID, Attempt: p.attempt, Reason: reason})
+			if end.result == nil && p.task != "" { // nobody knows whether it still runs; two attempts must not
+				if err := e.remove(p.task); err != nil {
+					again = false
+					end.reason += e.mask.String("; it was not tried again, as the first attempt may still run: " + err.Error())
+				}
+			}
+		}
 		if !again {
 			if err := e.j.Err(); err != nil && end.state == Succeeded {
 				end.state, end.reason = Errored, err.Error()
@@ -59,8 +64,6 @@ func (e *engine) step(stage *pipeline.Stage, s *pipeline.Step, p *prep) (State, 
 			e.finishLater(p)
 			return end.state, end.reason
 		}
-		reason := fmt.Sprintf("attempt %d of %d: %s; trying again", p.attempt, s.Retry.Count+1, end.reason)
-		e.j.Append(Event{Kind: KindWarning, Step: s.ID, Attempt: p.attempt, Reason: reason})
 		e.finishLater(p)
 		if end.cause == pipeline.RetryOnInfrastructure {
 			pause(e.stop, min(backOff<<(p.attempt-1), maxBackOff))

@@ -14,10 +14,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
@@ -66,6 +68,7 @@ type Server struct {
 	health *health.Server
 	view   *view
 	claim  *claim
+	guests guests
 
 	released chan struct{}
 	release  sync.Once
@@ -104,10 +107,11 @@ func New(cfg Config) (*Server, error) {
 			return handle(srv, stream)
 		}),
 	}
+	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+		secure = credentials.NewTLS(cfg.TLS)
 	}
-	s.grpc = grpc.NewServer(opts...)
+	s.grpc = grpc.NewServer(append(opts, grpc.Creds(introduced{secure}))...)
 	workerv1.RegisterWorkerServiceServer(s.grpc, &service{server: s})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(workerv1.WorkerService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
@@ -131,15 +135,27 @@ func (s *Server) allowed(ctx context.Context, method string) error {
 	for _, given := range md.Get("authorization") {
 		got := sha256.Sum256([]byte(given))
 		if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+			welcome(ctx)
 			return nil
 		}
 	}
 	return status.Error(codes.Unauthenticated, "the token is missing or wrong: send the worker's as \"authorization: Bearer TOKEN\"")
 }
 
+// welcome says that the connection of a call has shown the token.
+func welcome(ctx context.Context) {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return
+	}
+	if v, ok := p.AuthInfo.(visitor); ok && v.guest != nil {
+		v.guest.welcome()
+	}
+}
+
 // Serve answers the connections of a listener, which it closes in the end. It may be called for several listeners, and returns nil after Close.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(l)
+	return s.grpc.Serve(&door{Listener: l, guests: &s.guests})
 }
 
 // Released is closed when a client has said that everything was taken.

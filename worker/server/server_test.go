@@ -381,20 +381,40 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Connections that say nothing keep nobody out.
+// Connections that say nothing keep nobody out, and do not stay; one that has shown the token does.
 func TestSilentConnections(t *testing.T) {
 	s := serve(t)
-	for range 1000 {
+	c := s.dial(t, token)
+	claim, err := c.Claim(t.Context(), "first", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 1000
+	closed := make(chan int, many)
+	for i := range many {
 		conn, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		go func() {
+			_, _ = io.Copy(io.Discard, conn) // the server speaks first, and then says nothing more
+			closed <- i
+		}()
 	}
-	c := s.dial(t, token)
-	if _, err := c.Build(t.Context(), false); err != nil {
+	late := s.dial(t, token)
+	if _, err := late.Build(t.Context(), false); err != nil {
 		t.Error(err)
 	}
+	for range many - 300 {
+		<-closed
+	}
+	select {
+	case <-claim.Lost():
+		t.Error("a client that has the claim was closed")
+	default:
+	}
+	claim.Close()
 }
 
 // A client that stops reading costs less than 1 MiB, both sides counted.

@@ -127,7 +127,9 @@ func (s *sender) send() (more bool, err error) {
 			return false, err
 		}
 	}
-	s.taken(last)
+	if s.step == "" {
+		s.taken(last)
+	}
 	return s.stream.Context().Err() == nil, status.FromContextError(s.stream.Context().Err()).Err()
 }
 

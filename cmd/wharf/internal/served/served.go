@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/wharfci/wharf/worker/server"
 )
 
@@ -137,13 +139,17 @@ func (s *Serving) listen(opts Options) error {
 	return nil
 }
 
+// mostHTTP is how many connections /metrics and its like answer at once; others wait until one ends, which those that say nothing do soon.
+const mostHTTP = 100
+
 func (s *Serving) listenHTTP(opts Options) error {
 	l, err := net.Listen("tcp", opts.HTTP)
 	if err != nil {
 		return err
 	}
 	s.HTTP = l.Addr().String()
-	s.http = &http.Server{Handler: s.server.Handler(), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	l = netutil.LimitListener(l, mostHTTP)
+	s.http = &http.Server{Handler: s.server.Handler(), ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	go func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.errs <- err

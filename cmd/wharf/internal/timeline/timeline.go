@@ -126,6 +126,7 @@ func (g *Gather) Timeline() Timeline {
 		if len(s.Spans) > 0 {
 			s.From, s.To = s.Spans[0].From, s.Spans[len(s.Spans)-1].To
 			t.From = earlier(t.From, s.From)
+			t.To = later(t.To, s.To)
 		}
 		t.Steps = append(t.Steps, s)
 	}
@@ -137,6 +138,13 @@ func (g *Gather) Timeline() Timeline {
 
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
 		return b
 	}
 	return a

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -116,7 +117,15 @@ func end(ctx context.Context, e *journal.Event) {
 	case journal.Succeeded:
 		span.SetStatus(codes.Ok, "")
 	}
-	span.End(trace.WithTimestamp(e.Time))
+	endAt(span, e.Time)
+}
+
+// endAt ends a span, never before it began: the clock may have been set meanwhile.
+func endAt(span trace.Span, when time.Time) {
+	if s, ok := span.(sdk.ReadOnlySpan); ok && when.Before(s.StartTime()) {
+		when = s.StartTime()
+	}
+	span.End(trace.WithTimestamp(when))
 }
 
 func (t *Tracer) buildState(e *journal.Event) {
@@ -158,7 +167,7 @@ func (t *Tracer) stepState(e *journal.Event) {
 	}
 	for _, p := range e.Phases {
 		ctx := t.open(t.steps[e.Step], p.Name, "phase "+e.Step+" "+p.Name, &journal.Event{Time: p.Began})
-		trace.SpanFromContext(ctx).End(trace.WithTimestamp(p.Ended))
+		endAt(trace.SpanFromContext(ctx), p.Ended)
 	}
 	end(t.steps[e.Step], e)
 }
