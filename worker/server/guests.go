@@ -73,7 +73,9 @@ func (d *door) Accept() (net.Conn, error) {
 }
 
 // introduced are the credentials of the transport; each call can tell by them which connection it came on.
-type introduced struct{ credentials.TransportCredentials }
+type introduced struct {
+	credentials.TransportCredentials
+}
 
 // visitor is what a call knows of its connection.
 type visitor struct {
