@@ -8,6 +8,7 @@
 //	steps/<id>/output.log    the text of a step's log, for people too
 //	artifacts/<id>/…         what the step's artifact globs found
 //	.writer                  locked by the process that writes
+//	.synced                  how many bytes of the journal are on the disk for certain, with all that they refer to
 //
 // The header says which [Version] of this format the directory has. A version that this package does not know is refused with
 // [ErrNewer], by readers and by writers, before anything is touched.
@@ -31,7 +32,7 @@
 // its newline is not there yet. Once a second, and when a build ends, the files are synced to the disk. One process writes at a time.
 //
 // When the machine goes down, what was written since the last sync may be there in part. [Reopen] finds the longest beginning that is
-// whole, by the checksums, cuts off the rest, and goes on behind it.
+// whole, by the checksums, cuts off the rest, and goes on behind it. What is not whole although it had been synced, by .synced, is damage of another kind: [ErrDamaged].
 //
 // When the disk is full, or anything else keeps an entry from being stored, the writer has failed: [Writer.Failed] says so,
 // later lines are dropped, and what was stored stays readable. A small reserve that is laid by at the start makes room for the last

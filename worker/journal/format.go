@@ -16,6 +16,7 @@ const (
 	fileName    = "journal.jsonl"
 	reserveName = ".reserve"
 	lockName    = ".writer"
+	syncedName  = ".synced"
 	// PlanFile is where the engine keeps the plan.
 	PlanFile = "plan.json"
 	// Artifacts is the directory of artifacts, with one directory a step.
@@ -30,6 +31,9 @@ const Version = 1
 
 // ErrNewer is matched by the error of a results directory that a later version of Wharf has written.
 var ErrNewer = errors.New("the results were written by a newer version of Wharf")
+
+// ErrDamaged is matched by the error of [Reopen] for a journal that lacks something which had been brought to the disk: no loss of power explains that.
+var ErrDamaged = errors.New("the results are damaged")
 
 // Header is the first line of a journal.
 type Header struct {

@@ -225,10 +225,12 @@ func (l *Log) say(words string) {
 	l.write(text, []Run{{Lines: 1, Stream: StreamWharf}}, 1)
 }
 
-// Dropped returns how many lines, and how many bytes of text in them, went beyond a limit and were not kept.
+// Dropped returns how many lines, and how many bytes of text in them, went beyond a limit and were not kept since it was asked before.
 func (l *Log) Dropped() (lines, bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
-	return l.dropped.lines, l.dropped.bytes
+	lines, bytes = l.dropped.lines, l.dropped.bytes
+	l.dropped = dropped{}
+	return lines, bytes
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"os"
@@ -25,6 +26,8 @@ type Reader struct {
 	err    error  // damage, told once what stands before it has been
 	decode Decoder
 	noText bool
+	noLogs bool
+	step   string // the only one that is wanted
 }
 
 // Open opens the journal in a results directory, to be read from its beginning.
@@ -60,6 +63,12 @@ func (r *Reader) Header() Header { return r.header }
 
 // WithoutText leaves the text of log lines unread: NextBatch returns all but that, and Next is not to be used.
 func (r *Reader) WithoutText() { r.noText = true }
+
+// WithoutLogs leaves log lines out.
+func (r *Reader) WithoutLogs() { r.noLogs = true }
+
+// Only leaves out what is not of a step, whose ID is given; the text of others is not read.
+func (r *Reader) Only(step string) { r.step = step }
 
 // Next returns the events that follow, one or more. The slice is valid until the next call; the lines in it may be kept.
 // When there are no more, the error is io.EOF; in a journal that grows, Next may be called again later. Any other error says
@@ -127,7 +136,7 @@ func (r *Reader) peek() (*Batch, error) {
 	return r.batch, nil
 }
 
-// read reads the record in a line, with its text; nil if all of it lies before what is wanted.
+// read reads the record in a line, with its text; nil if nothing of it is wanted.
 func (r *Reader) read(line []byte) (*Batch, error) {
 	rec, err := parseRecord(line, r.seq)
 	if err != nil {
@@ -135,7 +144,7 @@ func (r *Reader) read(line []byte) (*Batch, error) {
 	}
 	last := r.seq + rec.entries()
 	defer func() { r.seq = last }()
-	if last <= r.after {
+	if last <= r.after || r.noLogs && rec.Kind == KindLog || r.step != "" && rec.Step != r.step {
 		return nil, nil
 	}
 	b := &Batch{First: rec.Seq, Event: rec.Event, Runs: rec.Runs, Bytes: rec.Bytes, Cursor: rec.Cursor}
@@ -152,6 +161,9 @@ func (r *Reader) read(line []byte) (*Batch, error) {
 	b.Text = make([]byte, rec.Bytes)
 	if _, err := f.ReadAt(b.Text, rec.Offset); err != nil {
 		return nil, fmt.Errorf("log of %s: %w", rec.Step, err)
+	}
+	if crc32.Checksum(b.Text, castagnoli) != rec.CRC {
+		return nil, fmt.Errorf("log of %s: the %d bytes at %d are not those that were written", rec.Step, rec.Bytes, rec.Offset)
 	}
 	return b, b.After(r.after)
 }

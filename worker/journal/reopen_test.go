@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +109,77 @@ func goesOn(t *testing.T, dir, file string, torn []byte, all []Event) {
 		Event{Seq: kept + 2, Time: noon, Kind: KindBuild, State: Succeeded})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("%s cut at %d (-want +got):\n%s", file, len(torn), diff)
+	}
+}
+
+// What had been brought to the disk, and is not there, was not lost with the power: it is damage, and nothing is cut off.
+func TestDamageIsNoTornTail(t *testing.T) {
+	w, dir := create(t, Options{Build: "b1"})
+	story(w)
+	w.syncer.sync(w)
+	safe := int(w.size)
+	story(w)
+	w.die()
+	index, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what   string
+		change func(dir string) error
+		want   error
+	}{
+		{"a line in the middle", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, fileName), bytes.Replace(index, []byte(`"kind"`), []byte("kind"), 1), 0o644)
+		}, ErrDamaged},
+		{"the end", func(dir string) error { return os.Truncate(filepath.Join(dir, fileName), int64(safe-1)) }, ErrDamaged},
+		{"a log", func(dir string) error { return os.Remove(filepath.Join(dir, LogPath("a"))) }, ErrDamaged},
+		{"the end of a log", func(dir string) error { return os.Truncate(filepath.Join(dir, LogPath("a")), 50) }, ErrDamaged},
+		{"what was not brought to the disk", func(dir string) error { return os.Truncate(filepath.Join(dir, fileName), int64(safe+20)) }, nil},
+		{"nothing", func(string) error { return nil }, nil},
+	} {
+		dir := copyDir(t, dir)
+		if err := c.change(dir); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.ReadFile(filepath.Join(dir, fileName))
+		w, _, err := Reopen(dir, Options{})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s is missing: %v, want %v", c.what, err, c.want)
+		}
+		if w != nil {
+			w.die()
+			continue
+		}
+		if after, _ := os.ReadFile(filepath.Join(dir, fileName)); !bytes.Equal(before, after) {
+			t.Errorf("%s is missing: the journal was changed", c.what)
+		}
+	}
+}
+
+// Text that is not what was written is told, not handed out.
+func TestChangedText(t *testing.T) {
+	w, dir := create(t, Options{Build: "b1"})
+	story(w)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, LogPath("a"))
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.Replace(text, []byte("a1"), []byte("x1"), 1), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last error
+	for e, err := range Read(dir) {
+		if last = err; err == nil && string(e.Line) == "x1" {
+			t.Error("it was handed out")
+		}
+	}
+	if last == nil || !strings.Contains(last.Error(), "are not those that were written") {
+		t.Errorf("reading ends with %v", last)
 	}
 }
 

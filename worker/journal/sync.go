@@ -1,7 +1,11 @@
 package journal
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,6 +19,7 @@ type syncer struct {
 	armed bool
 	ended []*os.File // logs that are closed once they are on the disk
 	mu    sync.Mutex // one goes at a time
+	mark  *os.File   // says how far the journal is on the disk
 }
 
 // arm sees to it that what is written now will be on the disk soon. The caller holds w.mu.
@@ -49,7 +54,7 @@ func (s *syncer) sync(w *Writer) {
 			l.dirty = false
 		}
 	}
-	journal := w.file
+	journal, size := w.file, w.size
 	w.mu.Unlock()
 	var first error
 	for _, f := range append(files, ended...) {
@@ -65,7 +70,33 @@ func (s *syncer) sync(w *Writer) {
 	}
 	if first != nil {
 		w.Fail(first)
+		return
 	}
+	s.note(w.dir, size)
+}
+
+// note writes down that the journal, and the logs that it refers to, are on the disk up to an offset. Whether the note itself is does not matter: an
+// older one is true as well. The caller holds s.mu, or there is no other.
+func (s *syncer) note(dir string, size int64) {
+	if s.mark == nil {
+		s.mark, _ = os.OpenFile(filepath.Join(dir, syncedName), os.O_CREATE|os.O_WRONLY, 0o644)
+	}
+	if s.mark != nil {
+		_, _ = s.mark.WriteAt(fmt.Appendf(nil, "%020d\n", size), 0)
+	}
+}
+
+// synced reads how far the journal was on the disk at least; 0 if nothing says so.
+func synced(dir string) int64 {
+	text, err := os.ReadFile(filepath.Join(dir, syncedName))
+	if err != nil || len(text) != 21 {
+		return 0
+	}
+	size, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // stop syncs for the last time. The journal itself follows with what is still to be written.

@@ -38,22 +38,23 @@ type Writer struct {
 	failed chan struct{}
 	locked *os.File
 
-	mu       sync.Mutex
-	file     *os.File
-	size     int64 // bytes of whole records in file
-	used     int64 // bytes written of journal and logs
-	text     int64 // of those, of logs
-	seq      uint64
-	err      error
-	line     []byte
-	logs     map[string]*Log
-	ends     map[string]int64 // where the logs of steps end that an earlier process wrote
-	full     map[string]bool  // those of which a limit was reached
-	unstored []Event
-	moved    sync.Cond // size, ephemeral or closed changed
-	pulls    []Event   // the newest of each image, not yet told
-	closed   bool
-	syncer   syncer
+	mu        sync.Mutex
+	file      *os.File
+	size      int64 // bytes of whole records in file
+	used      int64 // bytes written of journal and logs
+	text      int64 // of those, of logs
+	seq       uint64
+	err       error
+	line      []byte
+	logs      map[string]*Log
+	ends      map[string]int64 // where the logs of steps end that an earlier process wrote
+	full      map[string]bool  // those of which a limit was reached
+	unstored  []Event
+	abandoned bool
+	moved     sync.Cond // size, ephemeral or closed changed
+	pulls     []Event   // the newest of each image, not yet told
+	closed    bool
+	syncer    syncer
 }
 
 // Create makes the results directory, if need be, and an empty journal in it. A directory that holds a
@@ -157,7 +158,7 @@ func (w *Writer) Append(e Event) {
 	if w.err == nil {
 		w.store(e)
 	}
-	if w.err != nil {
+	if w.err != nil && !w.abandoned {
 		e.Seq = 0
 		w.unstored = append(w.unstored, e)
 	}
@@ -282,12 +283,38 @@ func (w *Writer) Close() error {
 	if w.err != nil {
 		w.storeLast()
 	}
-	err := errors.Join(w.file.Sync(), w.file.Close())
+	err := w.file.Sync()
+	if err == nil {
+		w.syncer.note(w.dir, w.size)
+	}
+	err = errors.Join(err, w.file.Close())
+	if w.syncer.mark != nil {
+		_ = w.syncer.mark.Close()
+	}
 	if w.locked != nil {
 		_ = w.locked.Close()
 	}
 	w.moved.Broadcast()
 	return errors.Join(w.err, err)
+}
+
+// Abandon ends the journal as it is: what could not be stored is forgotten, as nothing of it has happened.
+func (w *Writer) Abandon() error {
+	w.mu.Lock()
+	w.unstored = nil
+	w.abandoned = true
+	w.mu.Unlock()
+	return w.Close()
+}
+
+// Unstored returns, once the journal is closed, the events that it could not take.
+func (w *Writer) Unstored() []Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		return nil
+	}
+	return w.unstored
 }
 
 // storeLast tries to store, in the room that the reserve left, what could not be stored. The caller holds mu.
