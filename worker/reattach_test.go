@@ -554,6 +554,28 @@ func TestReattachLater(t *testing.T) {
 	})
 }
 
+// A disk that is full when a build is to be gone on with changes nothing either.
+func TestReattachOnFullDisk(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDying(t, steps("a", "echo 1; sleep 60; echo 2"), nil)
+		defer d.close()
+		time.Sleep(time.Second)
+		d.m.die()
+		d.cfg.Quota = 1
+		if out, err := d.goOn(); !errors.Is(err, ErrNotResumed) || len(d.tasks()) != 1 {
+			t.Errorf("the first time: outcome %+v, %v, %d tasks", out, err, len(d.tasks()))
+		}
+		d.cfg.Quota = 0
+		d.events = nil
+		if out := d.run(d.cfg); out.State != Succeeded {
+			t.Errorf("the second time: outcome %+v", out)
+		}
+		if diff := cmp.Diff([]string{"1", "2"}, d.log("a--s0")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // A workspace that was removed is not made anew, empty.
 func TestReattachWithoutWorkspace(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

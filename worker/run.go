@@ -68,8 +68,11 @@ func (b *Build) Run(ctx context.Context) (Outcome, error) {
 	e := &engine{Build: b, d: b.cfg.Driver, j: b.journal}
 	observed := e.observe()
 	out, err := e.record()
-	err = errors.Join(err, b.journal.Close(), <-observed)
-	return out, err
+	end := b.journal.Close
+	if errors.Is(err, ErrNotResumed) {
+		end = b.journal.Abandon
+	}
+	return out, errors.Join(err, end(), <-observed)
 }
 
 // Open makes the results directory and the journal in it, so that one that cannot be used is known before anything is shown or
@@ -125,6 +128,10 @@ func (b *Build) reopen() (*journal.Writer, error) {
 		text += fmt.Sprintf(". The last %d bytes of the journal were not whole, and were cut off", torn)
 	}
 	j.Append(Event{Kind: KindWarning, Reason: text})
+	if err := j.Err(); err != nil { // nothing has happened yet: it is tried again when there is room
+		_ = j.Abandon()
+		return nil, fmt.Errorf("%w: %w", ErrNotResumed, err)
+	}
 	return j, nil
 }
 
@@ -201,7 +208,7 @@ func (e *engine) watchJournal() func() {
 	return func() { close(done) }
 }
 
-// ErrNotResumed is matched by the error of [Build.Run] if a build could not be gone on with, because the runtime or the disk did not do its part. Nothing has changed then:
+// ErrNotResumed is matched by the error of [Build.Open] and [Build.Run] if a build could not be gone on with, because the runtime or the disk did not do its part. Nothing has changed then:
 // it can be tried again.
 var ErrNotResumed = errors.New("the build could not be gone on with")
 
@@ -300,13 +307,17 @@ func (b *Build) samePlan() error {
 	return err
 }
 
-// storePlan writes the plan to the results.
+// storePlan writes the plan to the results, unless an earlier process has.
 func (b *Build) storePlan() error {
+	path := filepath.Join(b.dir, journal.PlanFile)
+	if _, err := os.Stat(path); err == nil && b.past.resumed {
+		return nil
+	}
 	text, err := b.planText()
 	if err != nil {
 		return err
 	}
-	return whole.WriteFile(filepath.Join(b.dir, journal.PlanFile), text, 0o644)
+	return whole.WriteFile(path, text, 0o644)
 }
 
 // planText is the plan without the secrets.

@@ -128,6 +128,8 @@ type ReadOptions struct {
 	Follow bool
 	// Step restricts to entries of a step.
 	Step string
+	// WithoutLogs leaves log lines out.
+	WithoutLogs bool
 }
 
 // Batches iterates over the journal as it is stored. An error is the last pair; go on behind the last entry that came. Without one the end that
@@ -136,7 +138,7 @@ func (c *Client) Batches(ctx context.Context, opts ReadOptions) iter.Seq2[*journ
 	return func(yield func(*journal.Batch, error) bool) {
 		ctx, cancel := context.WithCancel(c.with(ctx))
 		defer cancel()
-		stream, err := c.api.ReadJournal(ctx, &workerv1.ReadJournalRequest{After: opts.After, Follow: opts.Follow, Step: opts.Step})
+		stream, err := c.api.ReadJournal(ctx, &workerv1.ReadJournalRequest{After: opts.After, Follow: opts.Follow, Step: opts.Step, WithoutLogs: opts.WithoutLogs})
 		if err != nil {
 			yield(nil, err)
 			return
@@ -193,15 +195,25 @@ type Artifact struct {
 
 // Artifacts returns what has been kept so far.
 func (c *Client) Artifacts(ctx context.Context) ([]Artifact, error) {
-	resp, err := c.api.ListArtifacts(c.with(ctx), &workerv1.ListArtifactsRequest{})
+	ctx, cancel := context.WithCancel(c.with(ctx))
+	defer cancel()
+	stream, err := c.api.ListArtifacts(ctx, &workerv1.ListArtifactsRequest{})
 	if err != nil {
 		return nil, err
 	}
 	var all []Artifact
-	for _, a := range resp.GetArtifacts() {
-		all = append(all, Artifact{Step: a.GetStep(), Name: a.GetName(), Size: a.GetSize(), SHA256: a.GetSha256()})
+	for {
+		msg, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range msg.GetArtifacts() {
+			all = append(all, Artifact{Step: a.GetStep(), Name: a.GetName(), Size: a.GetSize(), SHA256: a.GetSha256()})
+		}
 	}
-	return all, nil
 }
 
 // ReadArtifact writes an artifact to w, from an offset in bytes on, and returns how many bytes that were: with an error, as many as came before it. So

@@ -54,11 +54,6 @@ func (r *Reader) until(end int64, f func([]Event)) error {
 			return err
 		}
 		f(events)
-		for i := range events {
-			if events[i].Kind == KindStep && events[i].State.Final() {
-				r.release(events[i].Step)
-			}
-		}
 	}
 	return nil
 }

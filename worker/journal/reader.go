@@ -148,6 +148,9 @@ func (r *Reader) read(line []byte) (*Batch, error) {
 		return nil, nil
 	}
 	b := &Batch{First: rec.Seq, Event: rec.Event, Runs: rec.Runs, Bytes: rec.Bytes, Cursor: rec.Cursor}
+	if rec.Kind == KindStep && rec.State.Final() {
+		r.release(rec.Step)
+	}
 	if rec.Kind != KindLog {
 		return b, nil
 	}
@@ -223,9 +226,9 @@ func (r *Reader) log(step string) (*os.File, error) {
 }
 
 // mostLogs is how many logs a reader has open at once.
-const mostLogs = 64
+const mostLogs = 16
 
-// release closes the log of a step; it is opened again if it is needed.
+// release closes the log of a step, which may be opened again.
 func (r *Reader) release(step string) {
 	if f := r.logs[step]; f != nil {
 		_ = f.Close()

@@ -16,6 +16,7 @@ const maxGuests = 256
 type guests struct {
 	mu    sync.Mutex
 	order list.List // of *guest, as they came
+	over  bool      // no other may come
 }
 
 // guest is a connection.
@@ -30,15 +31,33 @@ func (gs *guests) come(conn net.Conn) *guest {
 	g := &guest{Conn: conn, of: gs}
 	gs.mu.Lock()
 	g.place = gs.order.PushBack(g)
-	var oldest *guest
-	if gs.order.Len() > maxGuests {
-		oldest, _ = gs.order.Front().Value.(*guest)
+	var out *guest
+	switch {
+	case gs.over:
+		out = g
+	case gs.order.Len() > maxGuests:
+		out, _ = gs.order.Front().Value.(*guest)
 	}
 	gs.mu.Unlock()
-	if oldest != nil {
-		_ = oldest.Close()
+	if out != nil {
+		_ = out.Close()
 	}
 	return g
+}
+
+// leave closes all of them: the end is not to wait for what they may say.
+func (gs *guests) leave() {
+	gs.mu.Lock()
+	gs.over = true
+	var all []*guest
+	for e := gs.order.Front(); e != nil; e = e.Next() {
+		g, _ := e.Value.(*guest)
+		all = append(all, g)
+	}
+	gs.mu.Unlock()
+	for _, g := range all {
+		_ = g.Close()
+	}
 }
 
 // welcome says that the connection has shown the token.

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,10 +17,10 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	workerv1 "github.com/wharfci/wharf/api/worker/v1"
 	"github.com/wharfci/wharf/worker/journal"
@@ -94,17 +93,9 @@ func New(cfg Config) (*Server, error) {
 		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(bufferBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery, MaxConnectionIdle: idleBound}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-			if err := s.allowed(ctx, info.FullMethod); err != nil {
-				return nil, err
-			}
-			return handle(ctx, req)
-		}),
-		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			if err := s.allowed(stream.Context(), info.FullMethod); err != nil {
-				return err
-			}
-			return handle(srv, stream)
+		// Before there is a stream: who has no token costs no memory.
+		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
+			return ctx, s.allowed(ctx, call)
 		}),
 	}
 	secure := insecure.NewCredentials()
@@ -126,13 +117,12 @@ func New(cfg Config) (*Server, error) {
 }
 
 // allowed checks the token of a call. The comparison takes the same time whatever is wrong.
-func (s *Server) allowed(ctx context.Context, method string) error {
-	if strings.HasPrefix(method, "/"+healthv1.Health_ServiceDesc.ServiceName+"/") {
+func (s *Server) allowed(ctx context.Context, call *tap.Info) error {
+	if call.FullMethodName == healthv1.Health_Check_FullMethodName {
 		return nil
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
 	want := sha256.Sum256([]byte("Bearer " + s.cfg.Token))
-	for _, given := range md.Get("authorization") {
+	for _, given := range call.Header.Get("authorization") {
 		got := sha256.Sum256([]byte(given))
 		if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
 			welcome(ctx)
@@ -164,6 +154,7 @@ func (s *Server) Released() <-chan struct{} { return s.released }
 // Close ends the server: calls that run have a second to end by themselves, as those that follow a build do that has ended.
 func (s *Server) Close() {
 	s.health.Shutdown()
+	s.guests.leave()
 	stopped := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +223,20 @@ func TestJournal(t *testing.T) {
 			t.Errorf("of one step: %+v, %v", e, err)
 		}
 	}
+	states := slices.DeleteFunc(slices.Clone(stored), func(e journal.Event) bool { return e.Kind == journal.KindLog })
+	var events []journal.Event
+	for e, err := range s.client.Events(t.Context(), client.ReadOptions{WithoutLogs: true, Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	if diff := cmp.Diff(states, events); diff != "" {
+		t.Errorf("without logs (-stored +told):\n%s", diff)
+	}
+	for _, err := range s.client.Events(t.Context(), client.ReadOptions{After: uint64(len(stored)) + 1, Follow: true}) {
+		wantCode(t, "behind the end", err, codes.OutOfRange)
+	}
 	b, err = s.client.Build(t.Context(), false)
 	if err != nil || b.State != journal.Succeeded || b.Last != uint64(len(stored)) || b.Plan != nil || b.Ended.IsZero() {
 		t.Errorf("the build that has ended: %+v, %v", b, err)
@@ -352,12 +367,45 @@ func TestToken(t *testing.T) {
 	if err != nil || h.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 		t.Errorf("health: %v, %v", h, err)
 	}
+	watch, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	wantCode(t, "Watch of the health service without a token", err, codes.Unauthenticated)
 	stream, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
 	if err == nil {
 		_ = stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}})
 		_, err = stream.Recv()
 	}
 	wantCode(t, "reflection without a token", err, codes.Unauthenticated)
+}
+
+// A worker that ends before its build has does not tell anybody that this is the end.
+func TestEndWithoutTheBuilds(t *testing.T) {
+	s, addr := store(t)
+	s.write(10)
+	c := (&served{addr: addr}).dial(t, token)
+	claim, err := c.Claim(t.Context(), "a test", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claim.Close()
+	if err := s.writer.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range c.Events(t.Context(), client.ReadOptions{Follow: true}) {
+		if err == nil {
+			n++
+			continue
+		}
+		wantCode(t, "the end", err, codes.Unavailable)
+		n += 100
+	}
+	if n != 110 {
+		t.Errorf("%d lines and errors", n)
+	}
+	wantCode(t, "Release", claim.Release(t.Context(), 10), codes.FailedPrecondition)
 }
 
 // What is no request of the API is refused, and the server goes on.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -30,6 +31,9 @@ func (s *service) build() Build { return s.server.cfg.Build }
 // GetBuild returns where the build stands.
 func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
 	s.server.view.catchUp(ctx)
+	if err := s.server.view.ready(); err != nil {
+		return nil, status.Error(codes.DataLoss, err.Error())
+	}
 	b := s.server.view.build()
 	b.Id = s.build().ID()
 	b.Version, b.Runtime = s.server.cfg.Version, s.server.cfg.Runtime
@@ -50,15 +54,26 @@ const messageBytes = 20 << 10
 
 // ReadJournal streams the journal.
 func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]) error {
+	last := s.build().Journal().Last()
+	if req.GetAfter() > last {
+		return status.Errorf(codes.OutOfRange, "the journal has %d entries, and is asked for those behind %d", last, req.GetAfter())
+	}
 	r, err := journal.OpenAfter(s.build().Results(), req.GetAfter())
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
 	defer func() { _ = r.Close() }()
-	out := &sender{reader: r, step: req.GetStep(), stream: stream, taken: s.server.view.taken}
+	r.Only(req.GetStep())
+	if req.GetWithoutLogs() {
+		r.WithoutLogs()
+	}
+	out := &sender{reader: r, stream: stream}
+	if req.GetStep() == "" && !req.GetWithoutLogs() {
+		out.taken = s.server.view.taken
+	}
 	for {
 		more, err := out.send()
-		if err != nil || !more && !req.GetFollow() {
+		if err != nil || !req.GetFollow() && (!more || out.last >= last) {
 			return err
 		}
 		if more {
@@ -66,7 +81,7 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 		}
 		err = s.build().Journal().Wait(stream.Context(), r)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return s.end(stream.Context())
 		}
 		if err != nil {
 			return status.FromContextError(stream.Context().Err()).Err()
@@ -74,13 +89,29 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 	}
 }
 
+// end says what it means that a journal has ended.
+func (s *service) end(ctx context.Context) error {
+	s.server.view.catchUp(ctx)
+	b := s.server.view.build()
+	if err := s.server.view.ready(); err != nil {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	switch {
+	case !journal.State(b.GetState()).Final():
+		return status.Error(codes.Unavailable, "the worker ends, and the build has not: it goes on when the worker is started again")
+	case s.server.view.unstored():
+		return status.Errorf(codes.DataLoss, "the build is %s, which could not be stored: %s", b.GetState(), b.GetReason())
+	}
+	return nil
+}
+
 // sender sends a journal to one client.
 type sender struct {
 	reader *journal.Reader
 	rest   journal.Batch // what did not fit into the last message
-	step   string
+	last   uint64        // the number of the last entry that was sent
 	stream grpc.ServerStreamingServer[workerv1.ReadJournalResponse]
-	taken  func(last uint64)
+	taken  func(last uint64) // nil for who does not get all
 }
 
 // next returns what comes next, in pieces that a message has room for; nil if there is nothing now.
@@ -101,7 +132,6 @@ func (s *sender) next() (*journal.Batch, error) {
 // send sends the next message, if there is something to tell; else more is false.
 func (s *sender) send() (more bool, err error) {
 	msg := &workerv1.ReadJournalResponse{}
-	last := uint64(0)
 	for size := 0; size < messageBytes/2; {
 		b, err := s.next()
 		if err != nil {
@@ -110,25 +140,19 @@ func (s *sender) send() (more bool, err error) {
 		if b == nil {
 			break
 		}
-		last = b.Last()
-		if s.step != "" && b.Event.Step != s.step {
-			size++ // so that a long journal without the step does not keep the call from ending
-			continue
-		}
+		s.last = b.Last()
 		piece := wire.Batch(b)
 		msg.Batches = append(msg.Batches, piece)
 		size += proto.Size(piece)
 	}
-	if last == 0 {
+	if len(msg.Batches) == 0 {
 		return false, nil
 	}
-	if len(msg.Batches) > 0 {
-		if err := s.stream.Send(msg); err != nil {
-			return false, err
-		}
+	if err := s.stream.Send(msg); err != nil {
+		return false, err
 	}
-	if s.step == "" {
-		s.taken(last)
+	if s.taken != nil {
+		s.taken(s.last)
 	}
 	return s.stream.Context().Err() == nil, status.FromContextError(s.stream.Context().Err()).Err()
 }
@@ -143,10 +167,21 @@ func (s *service) Cancel(_ context.Context, req *workerv1.CancelRequest) (*worke
 	return &workerv1.CancelResponse{}, nil
 }
 
-// ListArtifacts returns what has been kept.
-func (s *service) ListArtifacts(ctx context.Context, _ *workerv1.ListArtifactsRequest) (*workerv1.ListArtifactsResponse, error) {
-	s.server.view.catchUp(ctx)
-	return &workerv1.ListArtifactsResponse{Artifacts: s.server.view.allArtifacts()}, nil
+// artifactsAtOnce is how many artifacts a message tells.
+const artifactsAtOnce = 100
+
+// ListArtifacts streams what has been kept.
+func (s *service) ListArtifacts(_ *workerv1.ListArtifactsRequest, stream grpc.ServerStreamingServer[workerv1.ListArtifactsResponse]) error {
+	s.server.view.catchUp(stream.Context())
+	if err := s.server.view.ready(); err != nil {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	for some := range slices.Chunk(s.server.view.allArtifacts(), artifactsAtOnce) {
+		if err := stream.Send(&workerv1.ListArtifactsResponse{Artifacts: some}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chunkBytes is the size of a chunk of an artifact.

@@ -20,6 +20,7 @@ type view struct {
 	summary journal.Summary
 	read    uint64 // the last entry that a client was sent
 	over    bool   // it sees no other
+	lost    bool   // the journal could not store what it told last
 	err     error  // why the journal cannot be read
 	moved   sync.Cond
 }
@@ -57,11 +58,15 @@ func (v *view) follow(ctx context.Context, b Build) {
 	}
 }
 
-// end notes that nothing more will be seen.
+// end notes that nothing more will be seen, but what the journal could not store.
 func (v *view) end(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.over, v.err = true, err
+	for _, e := range v.journal.Unstored() {
+		v.lost = true
+		v.summary.Add(&journal.Batch{First: v.summary.Last, Event: e})
+	}
 	v.moved.Broadcast()
 }
 
@@ -85,6 +90,13 @@ func (v *view) ready() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.err
+}
+
+// unstored reports whether the journal lacks what was told last.
+func (v *view) unstored() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.lost
 }
 
 func (v *view) add(b *journal.Batch) {

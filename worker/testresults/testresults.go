@@ -14,9 +14,10 @@ import (
 	"github.com/wharfci/wharf/worker/journal"
 )
 
-// maxBytes bounds what is read of a file, and maxName the name of a test.
+// maxBytes bounds what is read of a file, maxPiece a tag or a text in it, which is in memory at once, and maxName the name of a test.
 const (
 	maxBytes = 64 << 20
+	maxPiece = 4 << 20
 	maxName  = 500
 	maxDepth = 100 // of elements
 )
@@ -35,15 +36,34 @@ var ErrOther = errors.New("it holds no test results")
 
 var errDeep = fmt.Errorf("its elements are nested more than %d deep", maxDepth)
 
+// bounded reads a file as far as the bounds allow.
+type bounded struct {
+	r           io.Reader
+	left, piece int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, fmt.Errorf("it is larger than %d bytes", maxBytes)
+	}
+	if b.piece == 0 {
+		return 0, fmt.Errorf("a tag or a text in it is larger than %d bytes", maxPiece)
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left, b.piece)])
+	b.left -= n
+	b.piece -= n
+	return n, err
+}
+
 // Read counts the tests of a file. It reads a stream, and keeps nothing of it but names of tests that failed.
 func Read(r io.Reader) (*journal.Tests, error) {
-	limited := &io.LimitedReader{R: r, N: maxBytes}
-	dec := xml.NewDecoder(limited)
+	in := &bounded{r: r, left: maxBytes}
+	dec := xml.NewDecoder(in)
 	dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil } // names may suffer, numbers do not
-	c := &counter{dec: dec, tests: &journal.Tests{}}
+	c := &counter{in: in, dec: dec, tests: &journal.Tests{}}
 	root, depth := true, 0
 	for {
-		token, err := dec.Token()
+		token, err := c.token()
 		switch {
 		case errors.Is(err, io.EOF) && root:
 			return nil, ErrOther
@@ -51,8 +71,6 @@ func Read(r io.Reader) (*journal.Tests, error) {
 			return c.tests, nil
 		case err != nil && root:
 			return nil, ErrOther
-		case err != nil && limited.N == 0:
-			return nil, fmt.Errorf("it is larger than %d bytes", maxBytes)
 		case err != nil:
 			return nil, err
 		}
@@ -81,8 +99,15 @@ func Read(r io.Reader) (*journal.Tests, error) {
 
 // counter counts the tests of one file.
 type counter struct {
+	in    *bounded
 	dec   *xml.Decoder
 	tests *journal.Tests
+}
+
+// token reads the next tag or text.
+func (c *counter) token() (xml.Token, error) {
+	c.in.piece = maxPiece
+	return c.dec.Token()
 }
 
 func (c *counter) element(start xml.StartElement) error {
@@ -104,7 +129,7 @@ func (c *counter) junit(start xml.StartElement) error {
 	seconds, _ := strconv.ParseFloat(strings.ReplaceAll(attr(start, "time"), ",", ""), 64)
 	outcome := "passed"
 	for depth := 1; depth > 0; {
-		token, err := c.dec.Token()
+		token, err := c.token()
 		if err != nil {
 			return fmt.Errorf("in the test %s: %w", name, err)
 		}

@@ -58,6 +58,19 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 }
 
+// A file that would take much memory is given up.
+func TestPiecesAreBounded(t *testing.T) {
+	for _, text := range []string{"<testsuite a=\"" + strings.Repeat("x", maxPiece+8192) + "\"/>", "<testsuite>" + strings.Repeat("x", maxPiece+8192) + "</testsuite>"} {
+		if got, err := Read(strings.NewReader(text)); err == nil {
+			t.Errorf("%+v", got)
+		}
+	}
+	texts := strings.Repeat("<testcase name=\"a\">"+strings.Repeat("x", maxPiece/2)+"</testcase>", 4)
+	if got, err := Read(strings.NewReader("<testsuite>" + texts + "</testsuite>")); err != nil || got.Passed != 4 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(`<testsuites><testsuite><testcase name="a" time="1"><failure/></testcase></testsuite></testsuites>`)
 	f.Add(`<TestRun><UnitTestResult outcome="Passed" duration="00:00:01"/></TestRun>`)

@@ -1,8 +1,8 @@
 // The API of a worker: a process that runs one build and keeps what happens in it.
 //
 // A worker opens no connection to those who read it: they come to it. Every call carries the worker's token as metadata, "authorization: Bearer TOKEN";
-// without it the answer is UNAUTHENTICATED. The standard services grpc.health.v1.Health and gRPC server reflection are served beside this one, the
-// former without a token.
+// without it the answer is UNAUTHENTICATED. The standard services grpc.health.v1.Health and gRPC server reflection are served beside this one; Check of the
+// former needs no token.
 //
 // Words (of states, kinds and outcomes) are those of the journal, see the Go package github.com/wharfci/wharf/worker/journal. A later version may add words and
 // fields: a client leaves alone what it does not know.
@@ -351,7 +351,9 @@ type ReadJournalRequest struct {
 	// Goes on with what is still to come.
 	Follow bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
 	// Only entries of this step; empty is all.
-	Step          string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// Leaves log lines out.
+	WithoutLogs   bool `protobuf:"varint,4,opt,name=without_logs,json=withoutLogs,proto3" json:"without_logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +407,13 @@ func (x *ReadJournalRequest) GetStep() string {
 		return x.Step
 	}
 	return ""
+}
+
+func (x *ReadJournalRequest) GetWithoutLogs() bool {
+	if x != nil {
+		return x.WithoutLogs
+	}
+	return false
 }
 
 // ReadJournalResponse holds some entries, some 32 KiB of them at most, or one that is larger.
@@ -1110,7 +1119,7 @@ func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
 	return file_worker_v1_worker_proto_rawDescGZIP(), []int{13}
 }
 
-// ListArtifactsResponse has the artifacts.
+// ListArtifactsResponse has some of the artifacts.
 type ListArtifactsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Artifacts     []*Artifact            `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
@@ -1655,11 +1664,12 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattempt\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"V\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"y\n" +
 	"\x12ReadJournalRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\"G\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12!\n" +
+	"\fwithout_logs\x18\x04 \x01(\bR\vwithoutLogs\"G\n" +
 	"\x13ReadJournalResponse\x120\n" +
 	"\abatches\x18\x01 \x03(\v2\x16.wharf.worker.v1.BatchR\abatches\"\x85\x01\n" +
 	"\x05Batch\x12\x14\n" +
@@ -1739,11 +1749,11 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"\x05fence\x18\x01 \x01(\x04R\x05fence\x12\x1d\n" +
 	"\n" +
 	"last_entry\x18\x02 \x01(\x04R\tlastEntry\"\x11\n" +
-	"\x0fReleaseResponse2\xde\x04\n" +
+	"\x0fReleaseResponse2\xe0\x04\n" +
 	"\rWorkerService\x12O\n" +
 	"\bGetBuild\x12 .wharf.worker.v1.GetBuildRequest\x1a!.wharf.worker.v1.GetBuildResponse\x12Z\n" +
-	"\vReadJournal\x12#.wharf.worker.v1.ReadJournalRequest\x1a$.wharf.worker.v1.ReadJournalResponse0\x01\x12^\n" +
-	"\rListArtifacts\x12%.wharf.worker.v1.ListArtifactsRequest\x1a&.wharf.worker.v1.ListArtifactsResponse\x12]\n" +
+	"\vReadJournal\x12#.wharf.worker.v1.ReadJournalRequest\x1a$.wharf.worker.v1.ReadJournalResponse0\x01\x12`\n" +
+	"\rListArtifacts\x12%.wharf.worker.v1.ListArtifactsRequest\x1a&.wharf.worker.v1.ListArtifactsResponse0\x01\x12]\n" +
 	"\fReadArtifact\x12$.wharf.worker.v1.ReadArtifactRequest\x1a%.wharf.worker.v1.ReadArtifactResponse0\x01\x12I\n" +
 	"\x06Cancel\x12\x1e.wharf.worker.v1.CancelRequest\x1a\x1f.wharf.worker.v1.CancelResponse\x12H\n" +
 	"\x05Claim\x12\x1d.wharf.worker.v1.ClaimRequest\x1a\x1e.wharf.worker.v1.ClaimResponse0\x01\x12L\n" +

@@ -1,8 +1,8 @@
 // The API of a worker: a process that runs one build and keeps what happens in it.
 //
 // A worker opens no connection to those who read it: they come to it. Every call carries the worker's token as metadata, "authorization: Bearer TOKEN";
-// without it the answer is UNAUTHENTICATED. The standard services grpc.health.v1.Health and gRPC server reflection are served beside this one, the
-// former without a token.
+// without it the answer is UNAUTHENTICATED. The standard services grpc.health.v1.Health and gRPC server reflection are served beside this one; Check of the
+// former needs no token.
 //
 // Words (of states, kinds and outcomes) are those of the journal, see the Go package github.com/wharfci/wharf/worker/journal. A later version may add words and
 // fields: a client leaves alone what it does not know.
@@ -46,11 +46,12 @@ type WorkerServiceClient interface {
 	// GetBuild returns where the build stands.
 	GetBuild(ctx context.Context, in *GetBuildRequest, opts ...grpc.CallOption) (*GetBuildResponse, error)
 	// ReadJournal streams the journal's entries behind a number, in order, without a gap. With follow it goes on with what is still to come, and
-	// ends, with OK, behind the build's last entry; without, behind the last entry that there is now. A client that stops reading costs the worker no more than the windows of
-	// flow control.
+	// ends, with OK, behind the build's last entry; without, behind the last entry that there was when it was called, or some more. A client that stops reading costs the worker no
+	// more than the windows of flow control. OUT_OF_RANGE if the build has no entry of the number: a machine that has lost its power has forgotten what was told in the last
+	// second. UNAVAILABLE if the worker ends before the build has, and is to be started again; DATA_LOSS if the files are damaged, or could not take the build's end.
 	ReadJournal(ctx context.Context, in *ReadJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadJournalResponse], error)
-	// ListArtifacts returns what has been kept so far, in the order of the journal.
-	ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (*ListArtifactsResponse, error)
+	// ListArtifacts streams what has been kept so far, in the order of the journal.
+	ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListArtifactsResponse], error)
 	// ReadArtifact streams a file in chunks, from an offset on. NOT_FOUND if the journal has no such artifact, OUT_OF_RANGE for an offset behind its end.
 	ReadArtifact(ctx context.Context, in *ReadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadArtifactResponse], error)
 	// Cancel stops the build: what runs is told to end and is killed after its time of grace; with force, at once. It returns when that is under way. A build that has
@@ -101,19 +102,28 @@ func (c *workerServiceClient) ReadJournal(ctx context.Context, in *ReadJournalRe
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_ReadJournalClient = grpc.ServerStreamingClient[ReadJournalResponse]
 
-func (c *workerServiceClient) ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (*ListArtifactsResponse, error) {
+func (c *workerServiceClient) ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListArtifactsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListArtifactsResponse)
-	err := c.cc.Invoke(ctx, WorkerService_ListArtifacts_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[1], WorkerService_ListArtifacts_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ListArtifactsRequest, ListArtifactsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ListArtifactsClient = grpc.ServerStreamingClient[ListArtifactsResponse]
 
 func (c *workerServiceClient) ReadArtifact(ctx context.Context, in *ReadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadArtifactResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[1], WorkerService_ReadArtifact_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[2], WorkerService_ReadArtifact_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +152,7 @@ func (c *workerServiceClient) Cancel(ctx context.Context, in *CancelRequest, opt
 
 func (c *workerServiceClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ClaimResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[2], WorkerService_Claim_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[3], WorkerService_Claim_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +188,12 @@ type WorkerServiceServer interface {
 	// GetBuild returns where the build stands.
 	GetBuild(context.Context, *GetBuildRequest) (*GetBuildResponse, error)
 	// ReadJournal streams the journal's entries behind a number, in order, without a gap. With follow it goes on with what is still to come, and
-	// ends, with OK, behind the build's last entry; without, behind the last entry that there is now. A client that stops reading costs the worker no more than the windows of
-	// flow control.
+	// ends, with OK, behind the build's last entry; without, behind the last entry that there was when it was called, or some more. A client that stops reading costs the worker no
+	// more than the windows of flow control. OUT_OF_RANGE if the build has no entry of the number: a machine that has lost its power has forgotten what was told in the last
+	// second. UNAVAILABLE if the worker ends before the build has, and is to be started again; DATA_LOSS if the files are damaged, or could not take the build's end.
 	ReadJournal(*ReadJournalRequest, grpc.ServerStreamingServer[ReadJournalResponse]) error
-	// ListArtifacts returns what has been kept so far, in the order of the journal.
-	ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error)
+	// ListArtifacts streams what has been kept so far, in the order of the journal.
+	ListArtifacts(*ListArtifactsRequest, grpc.ServerStreamingServer[ListArtifactsResponse]) error
 	// ReadArtifact streams a file in chunks, from an offset on. NOT_FOUND if the journal has no such artifact, OUT_OF_RANGE for an offset behind its end.
 	ReadArtifact(*ReadArtifactRequest, grpc.ServerStreamingServer[ReadArtifactResponse]) error
 	// Cancel stops the build: what runs is told to end and is killed after its time of grace; with force, at once. It returns when that is under way. A build that has
@@ -210,8 +221,8 @@ func (UnimplementedWorkerServiceServer) GetBuild(context.Context, *GetBuildReque
 func (UnimplementedWorkerServiceServer) ReadJournal(*ReadJournalRequest, grpc.ServerStreamingServer[ReadJournalResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadJournal not implemented")
 }
-func (UnimplementedWorkerServiceServer) ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListArtifacts not implemented")
+func (UnimplementedWorkerServiceServer) ListArtifacts(*ListArtifactsRequest, grpc.ServerStreamingServer[ListArtifactsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListArtifacts not implemented")
 }
 func (UnimplementedWorkerServiceServer) ReadArtifact(*ReadArtifactRequest, grpc.ServerStreamingServer[ReadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadArtifact not implemented")
@@ -275,23 +286,16 @@ func _WorkerService_ReadJournal_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_ReadJournalServer = grpc.ServerStreamingServer[ReadJournalResponse]
 
-func _WorkerService_ListArtifacts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListArtifactsRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _WorkerService_ListArtifacts_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListArtifactsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(WorkerServiceServer).ListArtifacts(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: WorkerService_ListArtifacts_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(WorkerServiceServer).ListArtifacts(ctx, req.(*ListArtifactsRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(WorkerServiceServer).ListArtifacts(m, &grpc.GenericServerStream[ListArtifactsRequest, ListArtifactsResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ListArtifactsServer = grpc.ServerStreamingServer[ListArtifactsResponse]
 
 func _WorkerService_ReadArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ReadArtifactRequest)
@@ -363,10 +367,6 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WorkerService_GetBuild_Handler,
 		},
 		{
-			MethodName: "ListArtifacts",
-			Handler:    _WorkerService_ListArtifacts_Handler,
-		},
-		{
 			MethodName: "Cancel",
 			Handler:    _WorkerService_Cancel_Handler,
 		},
@@ -379,6 +379,11 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadJournal",
 			Handler:       _WorkerService_ReadJournal_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListArtifacts",
+			Handler:       _WorkerService_ListArtifacts_Handler,
 			ServerStreams: true,
 		},
 		{
