@@ -113,6 +113,9 @@ func begin(dir string, opts Options) (_ *Writer, err error) {
 	if err := layBy(dir); err != nil {
 		return nil, err
 	}
+	if err := os.Remove(filepath.Join(dir, syncedName)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a journal that was removed
+		return nil, err
+	}
 	w := newWriter(dir, opts, f)
 	w.header = Header{Version: Version, Build: opts.Build, Host: opts.Host, Created: time.Now().UTC().Round(0)}
 	head, err := json.Marshal(w.header)
