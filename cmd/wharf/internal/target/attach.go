@@ -32,6 +32,11 @@ func (t *Target) attach(ctx context.Context) error {
 	if err != nil {
 		return unasked(err)
 	}
+	return t.connect(ctx, e)
+}
+
+// connect connects with the process that is reached so, unless it is gone.
+func (t *Target) connect(ctx context.Context, e served.Endpoint) (err error) {
 	path, _ := strings.CutPrefix(e.Address, "unix://")
 	dial := func(ctx context.Context, _ string) (net.Conn, error) { // the path as it is: gRPC would read it as that of a URL
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -49,18 +54,18 @@ func (t *Target) attach(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if status.Code(err) == codes.Unavailable {
-		conn, dialErr := dial(limited, "") // gRPC tells only the words of its error
-		if errors.Is(dialErr, fs.ErrNotExist) || errors.Is(dialErr, syscall.ECONNREFUSED) {
-			return nil // a process that was killed left the file
-		}
-		if dialErr == nil {
-			_ = conn.Close()
-		} else {
-			err = dialErr
-		}
+	if status.Code(err) != codes.Unavailable {
+		return unasked(err)
 	}
-	return unasked(err)
+	conn, dialErr := dial(limited, "") // gRPC tells only the words of its error
+	switch {
+	case dialErr == nil:
+		_ = conn.Close()
+		return unasked(err)
+	case errors.Is(dialErr, fs.ErrNotExist) || errors.Is(dialErr, syscall.ECONNREFUSED): // a process that was killed left the file
+		return nil
+	}
+	return unasked(dialErr)
 }
 
 // unasked says why a process cannot be asked, and what to do.
@@ -74,7 +79,7 @@ func unasked(err error) error {
 	case errors.Is(err, served.ErrDamaged):
 		advice = "remove that file, unless a process runs the build"
 	case status.Code(err) == codes.Unauthenticated:
-		advice = "it has another token than worker.json says; name it by its address, with --token-file"
+		advice = "its token is not the one in worker.json, which another process has left; remove that file"
 	}
 	if s, ok := status.FromError(err); ok {
 		err = errors.New(s.Message())
