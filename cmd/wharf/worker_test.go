@@ -193,8 +193,15 @@ func TestWorkerTLS(t *testing.T) {
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("without TLS: %v", err)
 	}
-	_ = w.cmd.Process.Signal(syscall.SIGTERM)
-	_ = w.cmd.Wait()
+	out, err = exec.Command("wharf", "release", "--ca", cert, "--token-file", tokenFile, w.address).CombinedOutput()
+	if err != nil {
+		t.Errorf("wharf release: %v\n%s", err, out)
+		_ = w.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	until(t, w.log, `"@message":"everything was taken"`)
+	if code := exitCode(t, w.cmd.Wait()); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // Lines beyond a limit are not kept, and the log says so; long lines and many of them are no trouble.

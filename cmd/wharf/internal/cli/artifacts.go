@@ -2,19 +2,12 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wharfci/wharf/cmd/wharf/internal/target"
 	"github.com/wharfci/wharf/cmd/wharf/internal/text"
 	"github.com/wharfci/wharf/worker/client"
 )
@@ -39,7 +32,7 @@ copies them, and goes on with files that an earlier download has left unfinished
   wharf artifacts --step build--wharf --download out
   wharf artifacts ci-7.internal:7500 --token-file token --download out`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return k.run(cmd.Context(), args) },
+		RunE: interruptible(k.run),
 	}
 	k.addTo(cmd)
 	k.output = outputFlag(cmd, "table", "json")
@@ -50,8 +43,6 @@ copies them, and goes on with files that an earlier download has left unfinished
 }
 
 func (k *keeping) run(ctx context.Context, args []string) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
 	t, _, err := k.openStep(ctx, args, &k.step)
 	if err != nil {
 		return err
@@ -68,7 +59,7 @@ func (k *keeping) run(ctx context.Context, args []string) error {
 		}
 	}
 	if k.download != "" {
-		if err := k.fetch(ctx, t, wanted); err != nil {
+		if err := fetch(ctx, t, k.download, wanted); err != nil {
 			return trouble(err)
 		}
 	}
@@ -96,83 +87,10 @@ func (k *keeping) print(all []client.Artifact) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STEP\tNAME\tSIZE\tSHA-256")
 	for _, a := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", text.Line(a.Step), text.Line(a.Name), text.Bytes(a.Size), a.SHA256)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", text.Line(a.Step), text.Line(a.Name), text.Bytes(a.Size), text.Line(a.SHA256))
 	}
 	if err := w.Flush(); err != nil && !readerGone(err) {
 		return trouble(err)
 	}
 	return nil
-}
-
-// fetch copies artifacts, each below a directory of its step.
-func (k *keeping) fetch(ctx context.Context, t *target.Target, all []client.Artifact) error {
-	if err := os.MkdirAll(k.download, 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(k.download)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for _, a := range all {
-		if err := fetchOne(ctx, t, root, a); err != nil {
-			return fmt.Errorf("artifact %s of %s: %w", a.Name, a.Step, err)
-		}
-	}
-	return nil
-}
-
-// fetchOne copies an artifact, beginning where an earlier copy ends, and checks its sum. What has come stays if it breaks off.
-func fetchOne(ctx context.Context, t *target.Target, root *os.Root, a client.Artifact) error {
-	path := filepath.Join(a.Step, filepath.FromSlash(a.Name))
-	if err := root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if sum, err := sumOf(root, path); err == nil && sum == a.SHA256 {
-		return nil
-	}
-	part := path + ".part"
-	f, err := root.OpenFile(part, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	have, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	if have > a.Size {
-		if err := errors.Join(f.Truncate(0)); err != nil {
-			return err
-		}
-		have, _ = f.Seek(0, io.SeekStart)
-	}
-	if err := t.ReadArtifact(ctx, a, have, f); err != nil {
-		return err
-	}
-	sum, err := sumOf(root, part)
-	if err == nil && sum != a.SHA256 {
-		err = errors.Join(errors.New("what came is not what was kept: its SHA-256 differs; try again"), root.Remove(part))
-	}
-	if err != nil {
-		return err
-	}
-	return root.Rename(part, path)
-}
-
-// sumOf is the SHA-256 of a file.
-func sumOf(root *os.Root, path string) (string, error) {
-	f, err := root.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", fs.ErrInvalid
-	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }

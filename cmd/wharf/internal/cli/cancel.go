@@ -3,10 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
-	"os"
-	"os/signal"
 	"os/user"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -29,9 +26,7 @@ end; with --force it is killed at once. It returns when that is under way.
 	t.addTo(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
 	cmd.Flags().BoolVar(&force, "force", false, "kill what runs")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ctx, stop := interruptible(cmd.Context())
-		defer stop()
+	cmd.RunE = interruptible(func(ctx context.Context, args []string) error {
 		found, err := t.open(ctx, args)
 		if err != nil {
 			return err
@@ -41,7 +36,7 @@ end; with --force it is killed at once. It returns when that is under way.
 			return trouble(err)
 		}
 		return nil
-	}
+	})
 	return cmd
 }
 
@@ -51,9 +46,4 @@ func whoami() string {
 		return u.Username
 	}
 	return "someone"
-}
-
-// interruptible is a context that an interrupt ends.
-func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 // interrupts turns signals into calls: the first time someone wants the build to end, the second and the third.
@@ -71,4 +76,32 @@ func (in *interrupts) stop() {
 	signal.Stop(in.signals)
 	signal.Stop(in.pipe)
 	close(in.signals)
+}
+
+// interruptible makes a command of what reads a build, or acts on it: an interrupt ends its context, and then it ends as one that was cancelled,
+// whatever its error says. A second one ends the process, also where its output takes nothing.
+func interruptible(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		err := run(ctx, args)
+		if err != nil && ctx.Err() != nil {
+			return &exit{exitCancelled, nil}
+		}
+		return err
+	}
+}
+
+// tooEarly is the error of a build that could not begin: of one that was interrupted before it says that.
+func tooEarly(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !isExit(err, exitCancelled) {
+		return &exit{exitCancelled, fmt.Errorf("cancelled before the build began (%v)", cause)}
+	}
+	return err
+}
+
+func isExit(err error, code int) bool {
+	var e *exit
+	return errors.As(err, &e) && e.code == code
 }

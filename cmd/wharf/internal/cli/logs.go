@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -39,7 +40,7 @@ them.
   wharf logs 06hn2 --output json --after 1000
   wharf logs ci-7.internal:7500 --token-file token`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
+		RunE: interruptible(l.run),
 	}
 	l.addTo(cmd)
 	l.output = outputFlag(cmd, "plain", "json")
@@ -51,7 +52,7 @@ them.
 }
 
 func (l *logging) run(ctx context.Context, args []string) error {
-	ctx, stop := interruptible(ctx)
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	t, plan, err := l.openStep(ctx, args, &l.read.Step)
 	if err != nil {
@@ -60,18 +61,22 @@ func (l *logging) run(ctx context.Context, args []string) error {
 	defer t.Close()
 	out := outlet.New(os.Stdout, func(error) { stop() })
 	observe, finish := l.printer(out, plan)
+	served := t.Served()
 	err = l.copy(ctx, t, observe)
 	finish()
-	if outErr := out.Close(); outErr != nil && !readerGone(outErr) && err == nil {
-		err = outErr
+	if outErr := out.Close(); outErr != nil && !readerGone(outErr) {
+		return trouble(fmt.Errorf("the output could not be written: %w", outErr))
 	}
-	if ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		return &exit{exitCancelled, nil}
+	case errors.Is(err, target.ErrBrokenOff) && !served: // so it was before anyone looked
+		warn(os.Stderr, "%v", err)
+		return nil
 	}
-	if err != nil {
-		return unreadable(err)
-	}
-	return nil
+	return unreadable(err)
 }
 
 // printer returns what prints events, and what ends it.

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -37,7 +39,7 @@ those with results elsewhere.
 		Example: `  wharf ps
   wharf ps --all
   wharf ps ci-7.internal:7500 --token-file token --output json`,
-		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
+		RunE: interruptible(l.run),
 	}
 	l.addTo(cmd)
 	l.output = outputFlag(cmd, "table", "json")
@@ -50,7 +52,7 @@ type row struct {
 	ID      string     `json:"id"`
 	State   string     `json:"state"`
 	Reason  string     `json:"reason,omitempty"`
-	Began   time.Time  `json:"began"`
+	Began   time.Time  `json:"began,omitzero"`
 	Ended   *time.Time `json:"ended,omitempty"`
 	Steps   []string   `json:"running"`
 	Entries uint64     `json:"entries"`
@@ -64,47 +66,88 @@ type row struct {
 const brokenOff = "broken off"
 
 func (l *listing) run(ctx context.Context, args []string) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	rows := []row{}
+	var rows []row
+	var err error
 	if len(args) > 0 {
-		for _, name := range args {
-			t, err := l.open(ctx, []string{name})
-			if err != nil {
-				return err
-			}
-			b, err := t.Build(ctx)
-			t.Close()
-			if err != nil {
-				return unreadable(fmt.Errorf("%s: %w", name, err))
-			}
-			rows = append(rows, newRow(b, t, ""))
-		}
-		return l.print(rows)
+		rows, err = l.named(ctx, args)
+	} else {
+		rows, err = l.kept(ctx)
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && len(rows) == 0 {
+		return err
+	}
+	return errors.Join(l.print(rows), err)
+}
+
+// named are the builds with these names. Those that cannot be read are told of, and do not hide the others: their error has only the exit code.
+func (l *listing) named(ctx context.Context, names []string) ([]row, error) {
+	var rows []row
+	code := exitOK
+	for _, name := range names {
+		r, err := l.one(ctx, name)
+		if ctx.Err() != nil {
+			break
+		}
+		var e *exit
+		if errors.As(err, &e) {
+			warn(os.Stderr, "%v", err)
+			code = max(code, e.code)
+			continue
+		}
+		rows = append(rows, r)
+	}
+	if code != exitOK {
+		return rows, &exit{code, nil}
+	}
+	return rows, nil
+}
+
+func (l *listing) one(ctx context.Context, name string) (row, error) {
+	t, err := l.open(ctx, []string{name})
+	if err != nil {
+		return row{}, err
+	}
+	defer t.Close()
+	b, err := t.Build(ctx)
+	if err != nil {
+		return row{}, unreadable(fmt.Errorf("%s: %w", name, err))
+	}
+	return newRow(b, t, ""), nil
+}
+
+// kept are the builds of this user: those that run or, with all, every one.
+func (l *listing) kept(ctx context.Context) ([]row, error) {
 	store, err := builds.Open()
 	if err != nil {
-		return trouble(err)
+		return nil, trouble(err)
 	}
 	kept, err := store.All()
 	if err != nil {
-		return trouble(err)
+		return nil, trouble(err)
 	}
+	rows := []row{}
 	for _, k := range kept {
-		t, err := target.Open(ctx, k.Dir, target.Remote{})
+		t, err := target.OpenDir(ctx, k.Dir)
+		if ctx.Err() != nil {
+			break
+		}
 		if err != nil {
-			continue // it has been removed meanwhile
+			warn(os.Stderr, "%s: %v", k.ID, err)
+			continue
 		}
 		if t.Served() || l.all {
 			if b, err := t.Build(ctx); err == nil {
 				rows = append(rows, newRow(b, t, k.Project))
-			} else {
-				warn(os.Stderr, "%v", err)
+			} else if !errors.Is(err, fs.ErrNotExist) { // it has been removed meanwhile
+				warn(os.Stderr, "%s: %v", k.ID, err)
 			}
 		}
 		t.Close()
 	}
-	return l.print(rows)
+	return rows, nil
 }
 
 func newRow(b client.Build, t *target.Target, project string) row {
@@ -134,22 +177,31 @@ func (l *listing) print(rows []row) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "BUILD\tSTATE\tBEGAN\tTOOK\tENTRIES\tPROJECT\tWHAT")
 	for _, r := range rows {
-		took := time.Since(r.Began)
-		if r.Ended != nil {
-			took = r.Ended.Sub(r.Began)
-		}
 		what := strings.Join(r.Steps, ", ")
 		if what == "" {
 			what = r.Reason
 		}
-		span := text.Duration(took)
-		if r.State == brokenOff {
-			span = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.ID, r.State, r.Began.Local().Format("2006-01-02 15:04:05"), span, r.Entries, text.Line(r.Project), text.Line(what))
+		began, took := r.times()
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", text.Line(r.ID), text.Line(r.State), began, took, r.Entries, text.Line(r.Project), text.Line(what))
 	}
 	if err := w.Flush(); err != nil && !readerGone(err) {
 		return trouble(err)
 	}
 	return nil
+}
+
+// times are when the build began, and how long it took or has taken so far, as far as that is known.
+func (r *row) times() (began, took string) {
+	began, took = "-", "-"
+	if r.Began.IsZero() {
+		return began, took
+	}
+	began = r.Began.Local().Format("2006-01-02 15:04:05")
+	switch {
+	case r.Ended != nil:
+		took = text.Duration(r.Ended.Sub(r.Began))
+	case r.State != brokenOff:
+		took = text.Duration(time.Since(r.Began))
+	}
+	return began, took
 }

@@ -115,16 +115,7 @@ func (r *running) run(ctx context.Context, dir string) error {
 	defer cancel(nil)
 	in := watch(func(_ int, why string) { cancel(errors.New(why)) })
 	defer in.stop()
-	err := r.prepared(ctx, dir, in)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !isExit(err, exitCancelled) {
-		return &exit{exitCancelled, fmt.Errorf("cancelled before the build began (%v)", cause)}
-	}
-	return err
-}
-
-func isExit(err error, code int) bool {
-	var e *exit
-	return errors.As(err, &e) && e.code == code
+	return tooEarly(ctx, r.prepared(ctx, dir, in))
 }
 
 // prepared makes the plan while the runtime is being asked what it is, and goes on with both.

@@ -46,6 +46,9 @@ func (t *targeted) open(ctx context.Context, args []string) (*target.Target, err
 		warn(os.Stderr, "the token goes to %s unencrypted; a worker with a certificate is named tls://%s", name, name)
 	}
 	found, err := target.Open(ctx, name, target.Remote{Token: token, CA: t.ca})
+	if errors.Is(err, target.ErrUnasked) {
+		return nil, trouble(err)
+	}
 	if err != nil {
 		return nil, wrong(err)
 	}

@@ -32,15 +32,13 @@ is made ahead, while earlier steps run, stands where it happened.
 	t.addTo(cmd)
 	output = outputFlag(cmd, "terminal", "svg", "html")
 	cmd.Flags().StringVar(&file, "file", "", "write to this `file`, rather than to standard output")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ctx, stop := interruptible(cmd.Context())
-		defer stop()
+	cmd.RunE = interruptible(func(ctx context.Context, args []string) error {
 		drawn, err := t.timeline(ctx, args)
 		if err != nil {
 			return err
 		}
 		return draw(drawn, output.value, file)
-	}
+	})
 	return cmd
 }
 

@@ -94,7 +94,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	defer in.stop()
 	b, o, close, err := w.prepare(ctx, dir)
 	if err != nil {
-		return err
+		return tooEarly(ctx, err)
 	}
 	defer close()
 	w.serving, err = served.Start(b, served.Options{

@@ -89,6 +89,8 @@ func (p *Printer) event(e *worker.Event) {
 		p.state(text.Clean(e.Stage), e, p.elapsed(e.Stage, e))
 	case worker.KindBuild:
 		p.state(whole, e, p.elapsed("", e))
+	case worker.KindStop:
+		p.note(whole, text.Line("stopping: "+e.Reason))
 	case worker.KindPull:
 		if !p.pulled[e.Image] {
 			p.pulled[e.Image] = true
@@ -139,7 +141,7 @@ func (p *Printer) log(e *worker.Event) {
 func (p *Printer) line(label, container string, line []byte) {
 	p.buf = append(p.buf, label...)
 	if container != "" {
-		p.buf = append(append(p.buf, ':'), container...)
+		p.buf = text.Append(append(p.buf, ':'), []byte(container), text.Options{TabStop: 8})
 	}
 	p.buf = append(p.buf, " | "...)
 	p.buf = append(text.Append(p.buf, line, p.opts), '\n')

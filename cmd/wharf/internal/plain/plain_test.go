@@ -36,9 +36,10 @@ func TestPrinter(t *testing.T) {
 		logged("build--api", "another", false),
 		logged("build--web", "line", false),
 		logged("build--web", "no end", true),
-		{Kind: worker.KindLog, Step: "build--web", Container: "db", Stream: "stderr", Line: []byte("ready")},
+		{Kind: worker.KindLog, Step: "build--web", Container: "d\x1b[2Jb", Stream: "stderr", Line: []byte("ready")},
 		{Kind: worker.KindArtifact, Step: "build--web", Name: "bin/web", Size: 2048},
 		{Kind: worker.KindWarning, Reason: "a socket\nwas left out"},
+		{Kind: worker.KindStop, State: worker.Failed, Reason: "the time is\nup"},
 		{Kind: worker.KindStep, Stage: "build", Step: "build--web", State: worker.Failed, Attempt: 2, Time: at(1600),
 			Result: &driver.Result{Outcome: driver.Exited, Code: 2}},
 		{Kind: worker.KindStep, Stage: "build", Step: "build--api", State: worker.Starting, Attempt: 1, Time: at(1600)},
@@ -58,6 +59,7 @@ build/web | half a line
 build/web:db | ready
 build/web | -- kept bin/web (2.0 KiB)
 wharf | -- warning: a socket; was left out
+wharf | -- stopping: the time is; up
 build/web | no end
 build/web | -- failed (attempt 2) after 1.5s: exited with code 2
 build/api | -- starting

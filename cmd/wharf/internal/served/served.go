@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -36,15 +37,22 @@ type Endpoint struct {
 	HTTP    string `json:"http,omitempty"`
 }
 
+// ErrDamaged is matched by the error of a file that does not say how a build is reached.
+var ErrDamaged = errors.New("it does not say how the build is reached")
+
 // Read returns how the build whose results are in a directory is reached, or an error that matches [fs.ErrNotExist] if no
-// process serves it, or one did that was killed and left the file: then nothing answers.
+// process serves it. One that was killed may have left the file: then nothing answers.
 func Read(dir string) (Endpoint, error) {
 	var e Endpoint
-	text, err := os.ReadFile(filepath.Join(dir, endpointName))
-	if err == nil {
-		err = json.Unmarshal(text, &e)
+	path := filepath.Join(dir, endpointName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return e, err
 	}
-	return e, err
+	if err := json.Unmarshal(text, &e); err != nil || !strings.HasPrefix(e.Address, "unix://") {
+		return e, fmt.Errorf("%s: %w", path, ErrDamaged)
+	}
+	return e, nil
 }
 
 // Options say how a build is served.

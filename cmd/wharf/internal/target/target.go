@@ -8,20 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/builds"
-	"github.com/wharfci/wharf/cmd/wharf/internal/served"
 	"github.com/wharfci/wharf/pipeline"
 	"github.com/wharfci/wharf/worker/client"
 	"github.com/wharfci/wharf/worker/journal"
@@ -33,6 +29,8 @@ type Target struct {
 	Dir string
 	// client speaks with the process that serves it; nil if none does.
 	client *client.Client
+	// id is the build's, once the client has told it.
+	id string
 }
 
 // Remote is what is needed to reach a worker by its address.
@@ -49,7 +47,7 @@ func Open(ctx context.Context, name string, remote Remote) (*Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		return openDir(ctx, dir), nil
+		return OpenDir(ctx, dir)
 	}
 	return dial(name, remote)
 }
@@ -92,25 +90,26 @@ func newest(store *builds.Store) (string, error) {
 	return all[len(all)-1].Dir, nil
 }
 
-// openDir opens the build of a directory. A process that serves it is asked first; a file that a killed one has left names nobody.
-func openDir(ctx context.Context, dir string) *Target {
+// OpenDir opens the build of a results directory. A process that serves it is asked; a file that a killed one has left names nobody.
+func OpenDir(ctx context.Context, dir string) (*Target, error) {
 	t := &Target{Dir: dir}
-	e, err := served.Read(dir)
+	if err := t.attach(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ask asks the process that serves the build where it stands.
+func (t *Target) ask(ctx context.Context, withPlan bool) (client.Build, error) {
+	b, err := t.client.Build(ctx, withPlan)
 	if err != nil {
-		return t
+		return b, err
 	}
-	c, err := client.Dial(e.Address, client.Options{Token: e.Token})
-	if err != nil {
-		return t
+	if t.id != "" && b.ID != t.id {
+		return b, fmt.Errorf("another build is served there now: %s, no longer %s", b.ID, t.id)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := c.Build(ctx, false); err != nil {
-		_ = c.Close()
-		return t
-	}
-	t.client = c
-	return t
+	t.id = b.ID
+	return b, nil
 }
 
 func dial(address string, remote Remote) (*Target, error) {
@@ -149,7 +148,7 @@ func (t *Target) Served() bool { return t.client != nil }
 // Build returns where the build stands. Without a process that serves it, one that has no end on record was broken off.
 func (t *Target) Build(ctx context.Context) (client.Build, error) {
 	if t.client != nil {
-		b, err := t.client.Build(ctx, false)
+		b, err := t.ask(ctx, false)
 		return b, explain(err)
 	}
 	r, err := journal.Open(t.Dir)
@@ -173,7 +172,7 @@ func (t *Target) Build(ctx context.Context) (client.Build, error) {
 func (t *Target) Plan(ctx context.Context) (*pipeline.Plan, error) {
 	var text []byte
 	if t.client != nil {
-		b, err := t.client.Build(ctx, true)
+		b, err := t.ask(ctx, true)
 		if err != nil {
 			return nil, explain(err)
 		}
@@ -192,74 +191,6 @@ func (t *Target) Plan(ctx context.Context) (*pipeline.Plan, error) {
 		return nil, fmt.Errorf("the stored plan: %w", err)
 	}
 	return plan, nil
-}
-
-// Events iterates over the journal, to its end or, with Follow, to the build's.
-func (t *Target) Events(ctx context.Context, opts client.ReadOptions) iter.Seq2[journal.Event, error] {
-	return func(yield func(journal.Event, error) bool) {
-		seq := journal.Read(t.Dir)
-		if t.client != nil {
-			seq = t.client.Events(ctx, opts)
-		}
-		for e, err := range seq {
-			if err == nil && t.client == nil && (e.Seq <= opts.After || opts.Step != "" && e.Step != opts.Step) {
-				continue
-			}
-			if !yield(e, explain(err)) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// Artifacts returns what has been kept.
-func (t *Target) Artifacts(ctx context.Context) ([]client.Artifact, error) {
-	if t.client != nil {
-		all, err := t.client.Artifacts(ctx)
-		return all, explain(err)
-	}
-	s, err := journal.Summarize(t.Dir)
-	if err != nil {
-		return nil, err
-	}
-	var all []client.Artifact
-	for _, e := range s.Artifacts {
-		all = append(all, client.Artifact{Step: e.Step, Name: e.Name, Size: e.Size, SHA256: e.SHA256})
-	}
-	return all, nil
-}
-
-// ReadArtifact writes an artifact to w, from an offset on.
-func (t *Target) ReadArtifact(ctx context.Context, a client.Artifact, offset int64, w io.Writer) error {
-	if t.client != nil {
-		_, err := t.client.ReadArtifact(ctx, a.Step, a.Name, offset, w)
-		return explain(err)
-	}
-	f, err := os.Open(filepath.Join(t.Dir, journal.Artifacts, a.Step, filepath.FromSlash(a.Name)))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return err
-	}
-	_, err = io.Copy(w, f)
-	return err
-}
-
-// Cancel stops the build.
-func (t *Target) Cancel(ctx context.Context, reason string, force bool) error {
-	if t.client == nil {
-		b, err := t.Build(ctx)
-		switch {
-		case err != nil:
-			return err
-		case b.State.Final():
-			return fmt.Errorf("it has ended: %s", b.State)
-		}
-		return errors.New("no process serves it: that was killed (\"wharf gc\" removes what it has left)")
-	}
-	return explain(t.client.Cancel(ctx, reason, force))
 }
 
 // explain says in words of wharf what an error of the API means.

@@ -35,7 +35,7 @@ func Append(dst, line []byte, o Options) []byte {
 		switch c := line[0]; {
 		case c == 0x1b:
 			n := escape(line)
-			if o.Colour && n > 2 && line[1] == '[' && line[n-1] == 'm' {
+			if o.Colour && isColour(line[:n]) {
 				dst, coloured = append(dst, line[:n]...), true
 			}
 			line = line[n:]
@@ -114,6 +114,21 @@ func escape(line []byte) int {
 		return 2
 	}
 	return 1
+}
+
+// isColour reports whether an escape sequence is one of colours. One with other characters between, such as "?" or ">", sets something
+// else of the terminal, also if it ends in m.
+func isColour(seq []byte) bool {
+	n := len(seq)
+	if n < 3 || seq[1] != '[' || seq[n-1] != 'm' {
+		return false
+	}
+	for _, c := range seq[2 : n-1] {
+		if (c < '0' || c > '9') && c != ';' && c != ':' {
+			return false
+		}
+	}
+	return true
 }
 
 // stringEnd returns the end of a control string (title, hyperlink), or 0 if it does not end on this line.

@@ -15,6 +15,8 @@ func TestAppend(t *testing.T) {
 		"colour dropped":        {in: "\x1b[1;31mred\x1b[0m!", want: "red!"},
 		"colour kept":           {in: "\x1b[31mred", want: "\x1b[31mred\x1b[0m", opts: Options{Colour: true}},
 		"only colours are kept": {in: "a\x1b[2Jb\x1b[10;10Hc\x1b[?25ld", want: "abcd", opts: Options{Colour: true}},
+		"colour of 24 bits":     {in: "\x1b[38:2::1:2:3;1mred", want: "\x1b[38:2::1:2:3;1mred\x1b[0m", opts: Options{Colour: true}},
+		"private, ending in m":  {in: "a\x1b[>4;2mb\x1b[?4mc\x1b[1 md", want: "abcd", opts: Options{Colour: true}},
 		"progress":              {in: "10%\r55%\r100%", want: "100%"},
 		"progress, ended":       {in: "10%\r100%\r\r", want: "100%"},
 		"title":                 {in: "\x1b]0;owned\x07ok", want: "ok"},

@@ -91,12 +91,14 @@ func (t Timeline) SVG(w io.Writer) error { return svgTemplate.Execute(w, t.page(
 func (t Timeline) HTML(w io.Writer) error { return htmlTemplate.Execute(w, t.page()) }
 
 func (t Timeline) page() page {
-	p := page{Title: fmt.Sprintf("build %s %s, %s", t.Build, t.State, text.Duration(t.To.Sub(t.From))), Reason: text.Line(t.Reason), Width: labelWidth + axisWidth + 160}
+	p := page{Title: fmt.Sprintf("build %s %s, %s", text.Line(t.Build), text.Line(string(t.State)), text.Duration(t.To.Sub(t.From))), Reason: text.Line(t.Reason), Width: labelWidth + axisWidth + 160}
 	whole := max(t.To.Sub(t.From), time.Millisecond)
 	x := func(when time.Time) float64 {
 		return labelWidth + axisWidth*min(1, max(0, float64(when.Sub(t.From))/float64(whole)))
 	}
-	for at := time.Duration(0); at <= whole; at += step(whole) {
+	apart := step(whole)
+	for i := range whole/apart + 1 {
+		at := i * apart
 		p.Ticks = append(p.Ticks, tick{int(x(t.From.Add(at))), text.Duration(at)})
 	}
 	y, stage := topHeight, ""

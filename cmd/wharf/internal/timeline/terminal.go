@@ -39,7 +39,7 @@ func (t Timeline) Terminal(w io.Writer, l Look) error {
 	label = min(label, l.Width/3)
 	bar := max(20, l.Width-label-28)
 	out := &strings.Builder{}
-	fmt.Fprintf(out, "build %s %s, %s\n", t.Build, t.State, text.Duration(t.To.Sub(t.From)))
+	fmt.Fprintf(out, "build %s %s, %s\n", text.Line(t.Build), text.Line(string(t.State)), text.Duration(t.To.Sub(t.From)))
 	if t.Reason != "" {
 		fmt.Fprintln(out, text.Line(t.Reason))
 	}
@@ -106,11 +106,11 @@ func (t Timeline) bar(s Step, width int, l Look) string {
 // words are the state and the longest parts of the step's time.
 func (s Step) words() string {
 	if len(s.Spans) == 0 {
-		return string(s.State)
+		return text.Line(string(s.State))
 	}
 	words := text.Duration(s.Sum(journal.PhaseRun))
 	if s.State != journal.Succeeded {
-		words += " " + string(s.State)
+		words += " " + text.Line(string(s.State))
 	}
 	other := time.Duration(0)
 	for _, span := range s.Spans {

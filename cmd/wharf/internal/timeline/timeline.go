@@ -107,12 +107,17 @@ func (g *Gather) step(e journal.Event) {
 	r.State, r.Reason, r.Attempt = e.State, e.Reason, e.Attempt
 	switch {
 	case e.State.Final():
-		r.To, r.phases, g.ends[e.Step] = e.Time, e.Phases, e.Time
+		r.To, r.phases, g.ends[e.Step] = e.Time, timed(e.Phases), e.Time
 	case e.State == journal.Starting:
 		r.From = e.Time
 	case e.State == journal.Running:
 		r.running = e.Time
 	}
+}
+
+// timed are the phases of which both ends are known.
+func timed(phases []journal.Phase) []journal.Phase {
+	return slices.DeleteFunc(slices.Clone(phases), func(p journal.Phase) bool { return p.Began.IsZero() || p.Ended.IsZero() })
 }
 
 // Timeline returns what was gathered. Steps that never ran come without spans.

@@ -70,6 +70,33 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
+// A phase without its times, which a journal of others may have, is left out; an axis of any length has few marks.
+func TestTimesThatAreNone(t *testing.T) {
+	all := events()
+	all[4].Phases[0].Began, all[4].Phases[3].Ended = time.Time{}, time.Time{}
+	tl := gather(all)
+	if tl.From != at(0) || len(tl.Steps[0].Spans) != 3 {
+		t.Errorf("from %v, spans %v", tl.From, tl.Steps[0].Spans)
+	}
+	for _, tl.From = range []time.Time{{}, at(0), at(19), tl.To} {
+		if n := len(tl.page().Ticks); n < 1 || n > 12 {
+			t.Errorf("%d marks from %v to %v", n, tl.From, tl.To)
+		}
+	}
+}
+
+// What a journal of others says does not reach the terminal as it is.
+func TestTerminalIsSafe(t *testing.T) {
+	tl := Timeline{Build: "b\x1b[2J", State: "bad\x1b]0;title\x07", Steps: []Step{{Stage: "\x1b[1A", Name: "\x1b[1A", State: "\x1b[1A"}}}
+	var b strings.Builder
+	if err := tl.Terminal(&b, Look{Width: 80}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "\x1b") {
+		t.Errorf("%q", b.String())
+	}
+}
+
 // When a clock is set while a build runs, times go back and forth. Every span then lies on the axis all the same.
 func TestClockJumps(t *testing.T) {
 	for seed := range uint64(500) {
