@@ -149,7 +149,11 @@ func TestWorkerGoesOn(t *testing.T) {
 	if out, err := other.CombinedOutput(); exitCode(t, err) != 2 || !strings.Contains(string(out), "the plan has changed since the build began") {
 		t.Errorf("another plan on the same results: %v\n%s", err, out)
 	}
+	token, address := w.token, w.address
 	w = startWorker(t, build, results, nil)
+	if w.token != token || w.address != address {
+		t.Errorf("the worker was reached at %s, and is now at %s; the token is the same: %v", address, w.address, w.token == token)
+	}
 	c = w.client(t)
 	if err := c.Cancel(t.Context(), "enough", false); err != nil {
 		t.Fatal(err)

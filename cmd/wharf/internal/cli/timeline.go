@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/timeline"
 	"github.com/wharfci/wharf/worker/client"
+	"github.com/wharfci/wharf/worker/journal"
 )
 
 func newTimeline() *cobra.Command {
@@ -58,11 +60,14 @@ func (t *targeted) timeline(ctx context.Context, args []string) (timeline.Timeli
 		return timeline.Timeline{}, unreadable(err)
 	}
 	g := timeline.NewGather(b.ID, plan)
-	for e, err := range found.Events(ctx, client.ReadOptions{}) {
+	for e, err := range found.Events(ctx, client.ReadOptions{WithoutLogs: true}) {
 		if err != nil {
 			return timeline.Timeline{}, unreadable(err)
 		}
 		g.Add(e)
+	}
+	if found.Served() && !b.State.Final() {
+		g.Add(journal.Event{Time: time.Now()}) // what runs does so until now
 	}
 	return g.Timeline(), nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/wharfci/wharf/cmd/wharf/internal/rest"
 	"github.com/wharfci/wharf/cmd/wharf/internal/served"
 	"github.com/wharfci/wharf/worker"
+	"github.com/wharfci/wharf/worker/journal"
 	"github.com/wharfci/wharf/worker/lease"
 )
 
@@ -167,6 +168,11 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	for _, warning := range plan.Warnings {
 		w.log.Warn(warning.Error())
 	}
+	if r, err := journal.Open(w.results); err == nil {
+		_ = r.Close()
+	} else if errors.Is(err, journal.ErrNewer) { // nothing is touched
+		return nil, nil, nil, unusable(err)
+	}
 	state, err := lease.Open(filepath.Join(w.results, ".state", "wharf"))
 	if err != nil {
 		return nil, nil, nil, trouble(err)
@@ -206,16 +212,20 @@ func (w *working) tls() (*tls.Config, error) {
 
 // readToken returns the token of a file or of the environment; empty if neither has one.
 func readToken(path string) (string, error) {
-	if path == "" {
-		return os.Getenv(tokenEnv), nil
+	text, from := os.Getenv(tokenEnv), "$"+tokenEnv
+	if path != "" {
+		read, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("--token-file: %w", err)
+		}
+		text, from = string(read), "--token-file "+path
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("--token-file: %w", err)
+	token := strings.TrimSpace(text)
+	if token == "" && path != "" {
+		return "", fmt.Errorf("%s is empty", from)
 	}
-	token := strings.TrimSpace(string(text))
-	if token == "" {
-		return "", fmt.Errorf("--token-file: %s is empty", path)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s: a token consists of printable ASCII characters without spaces", from)
 	}
 	return token, nil
 }

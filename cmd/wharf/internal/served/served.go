@@ -3,6 +3,7 @@
 package served
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -80,8 +81,9 @@ type Serving struct {
 // Start begins to serve a build that has been opened.
 func Start(b server.Build, opts Options) (_ *Serving, err error) {
 	s := &Serving{dir: b.Results(), Endpoint: Endpoint{Token: opts.Token, PID: os.Getpid()}, errs: make(chan error, 3)}
+	before, _ := Read(s.dir) // of a process that was killed: its clients find the next one where they found it
 	if s.Token == "" {
-		s.Token = rand.Text()
+		s.Token = cmp.Or(before.Token, rand.Text())
 	}
 	s.server, err = server.New(server.Config{Build: b, Token: s.Token, Version: opts.Version, Runtime: opts.Runtime})
 	if err != nil {
@@ -99,7 +101,7 @@ func Start(b server.Build, opts Options) (_ *Serving, err error) {
 	s.Address = "unix://" + local.Addr().String()
 	go func() { s.errs <- s.server.Serve(local) }()
 	if opts.Listen != "" {
-		if err := s.listen(opts); err != nil {
+		if err := s.listen(opts, before.Listens); err != nil {
 			return nil, err
 		}
 	}
@@ -131,11 +133,18 @@ func (s *Serving) listenLocal() (net.Listener, error) {
 	return l, os.Chmod(path, 0o600)
 }
 
-// listen listens on TCP. The server of the socket is the one of TCP too: whoever knows the token may connect to either.
-func (s *Serving) listen(opts Options) error {
-	l, err := net.Listen("tcp", opts.Listen)
-	if err != nil {
-		return err
+// listen listens on TCP, where any port will do on the one that an earlier process had, if it is free. The server of the socket is the one of TCP too: whoever knows the
+// token may connect to either.
+func (s *Serving) listen(opts Options, before string) error {
+	var l net.Listener
+	var err error
+	if host, port, _ := net.SplitHostPort(before); port != "" && opts.Listen == net.JoinHostPort(host, "0") {
+		l, _ = net.Listen("tcp", before)
+	}
+	if l == nil {
+		if l, err = net.Listen("tcp", opts.Listen); err != nil {
+			return err
+		}
 	}
 	s.Listens = l.Addr().String()
 	if opts.TLS != nil {

@@ -64,6 +64,10 @@ func (t *Target) readFiles(ctx context.Context, opts client.ReadOptions, take fu
 		return err
 	}
 	defer func() { _ = r.Close() }()
+	r.Only(opts.Step)
+	if opts.WithoutLogs {
+		r.WithoutLogs()
+	}
 	for ctx.Err() == nil {
 		events, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -73,7 +77,7 @@ func (t *Target) readFiles(ctx context.Context, opts client.ReadOptions, take fu
 			return err
 		}
 		for _, e := range events {
-			if (opts.Step == "" || e.Step == opts.Step) && !take(e) {
+			if !take(e) {
 				return errEnough
 			}
 		}
