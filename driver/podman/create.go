@@ -253,8 +253,8 @@ func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, er
 	return "", err
 }
 
-// listTime is how long it may take until a container is listed whose name is taken. One that never is was left by a service that was killed.
-const listTime = 10 * time.Second
+// listTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.
+const listTime = 30 * time.Second
 
 // awaitListed returns when the container that has the name is listed, so that who is told of it also finds it: one that the service is just making,
 // for a caller whose connection broke, has its name before.
