@@ -13,7 +13,7 @@ type Case struct {
 	Group string
 	// Contract is the sentence of the contract that the case checks.
 	Contract string
-	// Timeout bounds the case; 0 is two minutes. See also [Harness].Slow.
+	// Timeout bounds the case; 0 is five minutes. See also [Harness].Slow.
 	Timeout time.Duration
 	// Run does the work.
 	Run func(*Env)

@@ -148,15 +148,22 @@ func ownDirectory(cache string) (dir string, release func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	return dir, func() { _ = os.RemoveAll(dir); lock.Close() }, nil
+	return dir, func() {
+		_ = syscall.Unmount(filepath.Join(dir, dockerSocket), 0) // if it is there, it would keep its directory
+		_ = os.RemoveAll(dir)
+		lock.Close()
+	}, nil
 }
+
+// dockerSocket is the name, in the directory of a run, under which the socket of a Docker daemon in /run is reached.
+const dockerSocket = "docker.sock"
 
 // ownMachine gives the service a /run, leases of addresses and a loopback device of its own: namespaces are what the caller has made. The socket of a
 // Docker daemon in /run gets another place.
 func ownMachine(dir string) error {
 	docker := strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///run/docker.sock"), "unix://")
 	if _, err := os.Stat(docker); err == nil {
-		socket := filepath.Join(dir, "docker.sock")
+		socket := filepath.Join(dir, dockerSocket)
 		if err := os.WriteFile(socket, nil, 0o600); err != nil {
 			return err
 		}
