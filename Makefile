@@ -25,8 +25,8 @@ test: ## all checks and all tests
 	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
 	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
 	@current=$$(scripts/current-docker) && \
-		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
-		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
+		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check current docker && \
+		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check current containerd
 	@scripts/check author
 
 podman: ## the tests of the Podman driver alone, rootful and rootless
@@ -62,6 +62,9 @@ soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
 	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd
+	@current=$$(scripts/current-docker) && \
+		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
+		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
 	@scripts/with-kubernetes -lock=test helper env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 120m -run UnderFaults ./driver/kubernetes
 
 images: ## make the images of the tests and examples and load them into Docker
