@@ -478,6 +478,18 @@ func (d *dying) goOn() (Outcome, error) {
 	return out, err
 }
 
+// goesWell goes on with the build once more, which succeeds, and whose step has printed each of these lines once.
+func (d *dying) goesWell(lines []string) {
+	d.t.Helper()
+	d.events = nil
+	if out := d.run(d.cfg); out.State != Succeeded {
+		d.t.Errorf("the second time: outcome %+v", out)
+	}
+	if diff := cmp.Diff(lines, d.log("a--s0")); diff != "" {
+		d.t.Error(diff)
+	}
+}
+
 func (d *dying) close() {
 	<-d.ended
 	_ = d.m.Driver.Close()
@@ -543,14 +555,7 @@ func TestReattachLater(t *testing.T) {
 			t.Errorf("the first time: outcome %+v, %v, %d tasks", out, err, len(d.tasks()))
 		}
 		d.d.Inject(fake.Fault{Op: "logs", Err: errAway, Times: 2})
-		d.events = nil
-		out := d.run(d.cfg)
-		if out.State != Succeeded {
-			t.Errorf("the second time: outcome %+v", out)
-		}
-		if diff := cmp.Diff([]string{"1", "2"}, d.log("a--s0")); diff != "" {
-			t.Error(diff)
-		}
+		d.goesWell([]string{"1", "2"})
 	})
 }
 
@@ -566,13 +571,7 @@ func TestReattachOnFullDisk(t *testing.T) {
 			t.Errorf("the first time: outcome %+v, %v, %d tasks", out, err, len(d.tasks()))
 		}
 		d.cfg.Quota = 0
-		d.events = nil
-		if out := d.run(d.cfg); out.State != Succeeded {
-			t.Errorf("the second time: outcome %+v", out)
-		}
-		if diff := cmp.Diff([]string{"1", "2"}, d.log("a--s0")); diff != "" {
-			t.Error(diff)
-		}
+		d.goesWell([]string{"1", "2"})
 	})
 }
 

@@ -17,7 +17,6 @@ import (
 
 	workerv1 "github.com/wharfci/wharf/api/worker/v1"
 	"github.com/wharfci/wharf/worker/internal/whole"
-	"github.com/wharfci/wharf/worker/journal"
 )
 
 // fenceName is the file in the results directory that holds the number of the last claim, so that none is granted twice.
@@ -133,12 +132,12 @@ func (s *service) Claim(req *workerv1.ClaimRequest, stream grpc.ServerStreamingS
 // Release lets the worker end.
 func (s *service) Release(ctx context.Context, req *workerv1.ReleaseRequest) (*workerv1.ReleaseResponse, error) {
 	s.server.view.catchUp(ctx)
-	ended := journal.State(s.server.view.build().GetState()).Final()
+	state, _, _ := s.server.view.standing()
 	last := s.build().Journal().Last()
 	switch {
 	case !s.server.claim.has(req.GetFence()):
 		return nil, status.Errorf(codes.FailedPrecondition, "%d is not the number of the claim that is held", req.GetFence())
-	case !ended || !s.build().Journal().Closed():
+	case !state.Final() || !s.build().Journal().Closed():
 		return nil, status.Error(codes.FailedPrecondition, "the build has not ended")
 	case req.GetLastEntry() != last:
 		return nil, status.Errorf(codes.FailedPrecondition, "the last entry is %d, and %d was taken", last, req.GetLastEntry())

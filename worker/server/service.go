@@ -28,11 +28,19 @@ type service struct {
 
 func (s *service) build() Build { return s.server.cfg.Build }
 
-// GetBuild returns where the build stands.
-func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
+// seen waits until the view has everything that is in the journal now.
+func (s *service) seen(ctx context.Context) error {
 	s.server.view.catchUp(ctx)
 	if err := s.server.view.ready(); err != nil {
-		return nil, status.Error(codes.DataLoss, err.Error())
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	return nil
+}
+
+// GetBuild returns where the build stands.
+func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (*workerv1.GetBuildResponse, error) {
+	if err := s.seen(ctx); err != nil {
+		return nil, err
 	}
 	b := s.server.view.build()
 	b.Id = s.build().ID()
@@ -91,16 +99,15 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 
 // end says what it means that a journal has ended.
 func (s *service) end(ctx context.Context) error {
-	s.server.view.catchUp(ctx)
-	b := s.server.view.build()
-	if err := s.server.view.ready(); err != nil {
-		return status.Error(codes.DataLoss, err.Error())
+	if err := s.seen(ctx); err != nil {
+		return err
 	}
+	state, reason, stored := s.server.view.standing()
 	switch {
-	case !journal.State(b.GetState()).Final():
+	case !state.Final():
 		return status.Error(codes.Unavailable, "the worker ends, and the build has not: it goes on when the worker is started again")
-	case s.server.view.unstored():
-		return status.Errorf(codes.DataLoss, "the build is %s, which could not be stored: %s", b.GetState(), b.GetReason())
+	case !stored:
+		return status.Errorf(codes.DataLoss, "the build is %s, which could not be stored: %s", state, reason)
 	}
 	return nil
 }
@@ -172,9 +179,8 @@ const artifactsAtOnce = 100
 
 // ListArtifacts streams what has been kept.
 func (s *service) ListArtifacts(_ *workerv1.ListArtifactsRequest, stream grpc.ServerStreamingServer[workerv1.ListArtifactsResponse]) error {
-	s.server.view.catchUp(stream.Context())
-	if err := s.server.view.ready(); err != nil {
-		return status.Error(codes.DataLoss, err.Error())
+	if err := s.seen(stream.Context()); err != nil {
+		return err
 	}
 	for some := range slices.Chunk(s.server.view.allArtifacts(), artifactsAtOnce) {
 		if err := stream.Send(&workerv1.ListArtifactsResponse{Artifacts: some}); err != nil {

@@ -92,11 +92,11 @@ func (v *view) ready() error {
 	return v.err
 }
 
-// unstored reports whether the journal lacks what was told last.
-func (v *view) unstored() bool {
+// standing is the build's state, and why; stored is false if the journal could not take it.
+func (v *view) standing() (state journal.State, reason string, stored bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.lost
+	return v.summary.State, v.summary.Reason, !v.lost
 }
 
 func (v *view) add(b *journal.Batch) {
