@@ -1,10 +1,12 @@
 # make run and make test do everything themselves on a Debian machine with Go: see docs/testing.md.
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
+# One way to compile everything, so that nothing is compiled twice; the race detector alone needs C.
+export CGO_ENABLED := 0
 
 benchmarks = go test -run '^$$' -bench . -benchtime 3x
 
-.PHONY: help run test podman kubernetes check format bench soak images build clean
+.PHONY: help run test podman kubernetes current check format bench soak images build clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -12,7 +14,7 @@ help: ## this list
 
 run: ## build wharf and run examples/hello with it, in real containers
 	@scripts/setup run
-	@CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+	@go build -o bin/wharf ./cmd/wharf
 	@scripts/with-docker busybox bin/wharf run examples/hello
 
 test: ## all checks and all tests
@@ -24,9 +26,6 @@ test: ## all checks and all tests
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
 	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
 	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
-	@current=$$(scripts/current-docker) && \
-		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check current docker && \
-		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check current containerd
 	@scripts/check author
 
 podman: ## the tests of the Podman driver alone, rootful and rootless
@@ -38,6 +37,12 @@ kubernetes: ## the tests of the Kubernetes driver alone
 	@scripts/setup test
 	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
 
+current: ## the tests of the drivers for Docker and containerd on current versions of these, which are built first
+	@scripts/setup test
+	@current=$$(scripts/current-docker) && \
+		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
+		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
+
 check: ## the checks of the source alone; needs no Docker
 	@scripts/setup test
 	@scripts/check source
@@ -47,7 +52,7 @@ format: ## format the source
 
 bench: ## measure against the bare API of each runtime
 	@scripts/setup test
-	@CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+	@go build -o bin/wharf ./cmd/wharf
 	@go build -o bin/bench ./bench
 	@scripts/with-docker -lock=test busybox bin/bench -wharf bin/wharf
 	@$(benchmarks) ./worker/journal ./worker/server
@@ -62,9 +67,7 @@ soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
 	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd
-	@current=$$(scripts/current-docker) && \
-		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
-		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
+	@$(MAKE) --no-print-directory current
 	@scripts/with-kubernetes -lock=test helper env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 120m -run UnderFaults ./driver/kubernetes
 
 images: ## make the images of the tests and examples and load them into Docker
@@ -72,7 +75,7 @@ images: ## make the images of the tests and examples and load them into Docker
 	@scripts/with-docker busybox,go,wharf true
 
 build: ## bin/wharf
-	CGO_ENABLED=0 go build -o bin/wharf ./cmd/wharf
+	go build -o bin/wharf ./cmd/wharf
 
 clean: ## remove what make has made, also in the user's cache directory
 	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/wharf-ci/images"

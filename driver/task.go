@@ -1,6 +1,9 @@
 package driver
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // MainContainer is the name of a task's main container in logs and results. No init
 // container or service may have it.
@@ -30,7 +33,7 @@ type TaskSpec struct {
 	// be the zero value then. At most one task of those that share a sandbox runs at
 	// a time: the caller sees to it. It needs [Capabilities].Sandboxes.
 	Sandbox SandboxID
-	// Secrets are files in every container of the task, kept out of what the runtime shows.
+	// Secrets are files in the containers of the task, kept out of what the runtime shows.
 	Secrets []Secret
 	// Placement is for runtimes with more than one node.
 	Placement Placement
@@ -136,14 +139,32 @@ const (
 type Secret struct {
 	// Name says what it is, in errors; the value never appears there.
 	Name string
-	// Path is the absolute path of the file in each container.
+	// Path is the absolute path of the file in each container that has it.
 	Path string
+	// Containers are the names of the containers that have the file, [MainContainer] for the main one; the others do not see it. Empty is all.
+	Containers []string
 	// Value is the file's content, at most 1 MiB.
 	Value []byte
 	// Mode is the file's permission bits; zero is 0400. The file belongs to UID.
 	Mode uint32
 	// UID is the numeric owner of the file.
 	UID int
+}
+
+// In reports whether a container of that name has the secret; the main one's is [MainContainer].
+func (s *Secret) In(container string) bool {
+	return len(s.Containers) == 0 || slices.Contains(s.Containers, container)
+}
+
+// SecretsOf returns the secrets that a container of that name has; the main one's is [MainContainer].
+func (s *TaskSpec) SecretsOf(container string) []Secret {
+	var of []Secret
+	for _, secret := range s.Secrets {
+		if secret.In(container) {
+			of = append(of, secret)
+		}
+	}
+	return of
 }
 
 // Resources are a container's limits and requests. Zero is none.

@@ -88,6 +88,11 @@ func (s *TaskSpec) Validate() error {
 		if !absolute(sec.Path) || len(sec.Value) > 1<<20 || sec.Mode > 0o777 || sec.UID < 0 {
 			errs = append(errs, invalid("Secrets[%d] (%s): needs an absolute path, at most 1 MiB, mode bits of at most 0777, and no negative UID", i, sec.Name))
 		}
+		for _, name := range sec.Containers {
+			if !seen[name] {
+				errs = append(errs, invalid("Secrets[%d] (%s): Containers: the task has no container %q", i, sec.Name, name))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

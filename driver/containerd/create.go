@@ -222,7 +222,7 @@ func (m *maker) makeContainer(ctx context.Context, c *driver.Container, i int, i
 		ID: id, Labels: labels, Image: img.name, Snapshotter: m.cfg.Snapshotter, SnapshotKey: snapshot,
 		Runtime: containers.RuntimeInfo{Name: defaults.DefaultRuntime},
 	}
-	if err := m.lookInside(ctx, record, s, firstOf(c.User, img.config.User)); err != nil {
+	if err := m.lookInside(ctx, record, s, firstOf(c.User, img.config.User), m.spec.SecretsOf(m.nameOf(c))); err != nil {
 		return err
 	}
 	if c.Security.NonRoot && s.Process.User.UID == 0 && labels[labelRefused] == "" {
@@ -259,15 +259,15 @@ func (m *maker) prepare(ctx context.Context, snapshot string, c *driver.Containe
 }
 
 // lookInside finds the user in the container's own file system, and sees whether the secrets have a place there.
-func (m *maker) lookInside(ctx context.Context, record containers.Container, s *oci.Spec, user string) (err error) {
-	if user == "" && len(m.spec.Secrets) == 0 {
+func (m *maker) lookInside(ctx context.Context, record containers.Container, s *oci.Spec, user string, secrets []driver.Secret) (err error) {
+	if user == "" && len(secrets) == 0 {
 		return nil
 	}
 	if record.Spec, err = typeurl.MarshalAny(s); err != nil {
 		return err
 	}
 	return m.insideSnapshot(ctx, m.taskDir(m.h), record, func() error {
-		for _, secret := range m.spec.Secrets {
+		for _, secret := range secrets {
 			if err := placeFor(path.Clean(secret.Path)); err != nil {
 				return driver.WithClass(errdefs.ErrInvalidArgument, "secret %s: %v", secret.Name, err)
 			}

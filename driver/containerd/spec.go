@@ -172,6 +172,14 @@ func (m *maker) namespaces(s *oci.Spec, c *driver.Container) {
 	}
 }
 
+// nameOf is a container's name in the contract.
+func (m *maker) nameOf(c *driver.Container) string {
+	if c == &m.spec.Container {
+		return driver.MainContainer
+	}
+	return c.Name
+}
+
 func (m *maker) mounts(s *oci.Spec, c *driver.Container) error {
 	bind := func(source, dest string, options ...string) {
 		s.Mounts = append(s.Mounts, specs.Mount{Type: "bind", Source: source, Destination: dest, Options: append([]string{"rbind", "rprivate"}, options...)})
@@ -193,6 +201,9 @@ func (m *maker) mounts(s *oci.Spec, c *driver.Container) error {
 		bind(c.Security.HostPaths[dest], dest, "rw")
 	}
 	for i, secret := range m.spec.Secrets {
+		if !secret.In(m.nameOf(c)) {
+			continue
+		}
 		bind(m.secretFile(m.uid, i), path.Clean(secret.Path), "ro", "nosuid", "nodev", "noexec")
 	}
 	return nil

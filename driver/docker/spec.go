@@ -44,6 +44,16 @@ type member struct {
 	order int
 }
 
+// in is the container's name in the contract.
+func (c member) in(spec *driver.TaskSpec) string { return nameIn(spec, c.Container) }
+
+func nameIn(spec *driver.TaskSpec, c *driver.Container) string {
+	if c == &spec.Container {
+		return driver.MainContainer
+	}
+	return c.Name
+}
+
 // containersOf returns the containers of a task in the order in which they are started, but the
 // main one first.
 func containersOf(spec *driver.TaskSpec) []member {
@@ -58,6 +68,7 @@ func containersOf(spec *driver.TaskSpec) []member {
 }
 
 func (d *Driver) containerSupported(ctx context.Context, spec *driver.TaskSpec, c *driver.Container, field string) error {
+	secrets := spec.SecretsOf(nameIn(spec, c))
 	if c.Platform != "" {
 		caps, err := d.caps.Do(ctx, d.capabilities)
 		if err != nil {
@@ -77,13 +88,13 @@ func (d *Driver) containerSupported(ctx context.Context, spec *driver.TaskSpec, 
 				return driver.Unsupported(field + ".Mounts.SubPath (it needs Docker 26)")
 			}
 		}
-		for _, s := range spec.Secrets {
+		for _, s := range secrets {
 			if s.Path == m.Path || strings.HasPrefix(path.Clean(s.Path), m.Path+"/") {
 				return driver.Unsupported(fmt.Sprintf("Secrets: %q at %s, which is below the mount %s,", s.Name, s.Path, m.Path))
 			}
 		}
 	}
-	if c.Security.ReadOnlyRoot && len(spec.Secrets) > 0 {
+	if c.Security.ReadOnlyRoot && len(secrets) > 0 {
 		return driver.Unsupported(field + ".Security.ReadOnlyRoot together with Secrets")
 	}
 	return d.allowed(spec, &c.Security, field+".Security.")

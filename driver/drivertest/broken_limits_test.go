@@ -38,6 +38,13 @@ func brokenLimits() map[string]breakage {
 				s.Secrets[i].UID = 0
 			}
 		}),
+		"secret-of-one": spec(func(s *driver.TaskSpec) {
+			for i := range s.Secrets {
+				if s.Secrets[i].Name == "first" {
+					s.Secrets[i].Containers = nil
+				}
+			}
+		}),
 		"secret-hidden": tellsSecret,
 	}
 }

@@ -35,7 +35,8 @@ func limits() []Case {
 		Case{ID: "allowed-new-privileges", Contract: allowed, Run: allowedNewPrivileges},
 		Case{ID: "allowed-host-network", Contract: allowed, Run: allowedHostNetwork},
 		Case{ID: "allowed-host-paths", Contract: allowed, Run: allowedHostPaths},
-		Case{ID: "secret-present", Contract: "Secrets are files in every container of the task.", Run: secretPresent},
+		Case{ID: "secret-present", Contract: "Secrets are files in the containers of the task.", Run: secretPresent},
+		Case{ID: "secret-of-one", Contract: "Containers are the names of the containers that have the file; the others do not see it.", Run: secretOfOne},
 		Case{ID: "secret-hidden", Contract: "Secrets are kept out of what the runtime shows: inspect, labels, arguments, events. The value never appears in errors.", Run: secretHidden},
 	)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -42,6 +44,41 @@ func secretPresent(e *Env) {
 			e.Errorf("container %q reads %q; want the secret", name, lines)
 		}
 	}
+}
+
+// secretOfOne gives an init container and the main one a secret each, at the same path.
+func secretOfOne(e *Env) {
+	const place = "/run/secrets/own"
+	spec := e.spec("cat", place, ";", "stat", "/run/secrets/first")
+	spec.Init = []driver.Container{e.named("before", "cat", place, "/run/secrets/first")}
+	spec.Secrets = []driver.Secret{
+		{Name: "of main", Path: place, Value: []byte("main"), Containers: []string{driver.MainContainer}},
+		{Name: "of before", Path: place, Value: []byte("before"), Containers: []string{"before"}},
+		{Name: "first", Path: "/run/secrets/first", Value: []byte("first"), Containers: []string{"before"}},
+	}
+	if !e.caps.Secrets {
+		e.refused("Secrets", spec)
+		return
+	}
+	if !e.withInit(spec) {
+		return
+	}
+	res, out := e.run(spec)
+	if res.Outcome != driver.Exited || res.Code == 0 {
+		e.Errorf("the main container, which looks for a secret of the init container alone, %s; want a failure", res)
+	}
+	for name, want := range map[string][]string{"before": {`"before"`, `"first"`}, driver.MainContainer: {`"main"`}} {
+		if lines := out.of(name, driver.Stdout); !slices.Equal(lines, want) {
+			e.Errorf("container %q reads %q; want %q", name, lines, want)
+		}
+	}
+	spec = e.spec("exit", "0")
+	spec.Secrets = []driver.Secret{{Name: "nobody's", Path: place, Containers: []string{"nobody"}}}
+	id, err := e.d.Create(e.ctx, spec)
+	if err == nil {
+		e.removeLater(id)
+	}
+	e.wantError("Create with a secret of a container that is not there", err, errdefs.ErrInvalidArgument)
 }
 
 // awaitLine wants the first line of a container to be this.

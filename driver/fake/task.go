@@ -79,7 +79,7 @@ func (t *task) newBox(c driver.Container, images map[string]*Image, volumes map[
 			return nil, pathError(m.Path, err)
 		}
 	}
-	for _, s := range t.spec.Secrets {
+	for _, s := range t.spec.SecretsOf(c.Name) {
 		if err := v.secret(s); err != nil {
 			return nil, pathError(s.Path, err)
 		}

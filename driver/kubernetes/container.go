@@ -150,6 +150,9 @@ func (b *builder) mounts(c *core.Container, p part) {
 		c.VolumeMounts = append(c.VolumeMounts, core.VolumeMount{Name: b.claims[m.Volume].Name, MountPath: m.Path, SubPath: m.SubPath, ReadOnly: m.ReadOnly})
 	}
 	for i, s := range b.spec.Secrets {
+		if !s.In(p.name) {
+			continue
+		}
 		c.VolumeMounts = append(c.VolumeMounts, core.VolumeMount{Name: volSecrets, MountPath: s.Path, SubPath: strconv.Itoa(i), ReadOnly: true})
 	}
 	for i, in := range slices.Sorted(maps.Keys(p.Security.HostPaths)) {

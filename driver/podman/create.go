@@ -162,7 +162,7 @@ func (m *maker) member(ctx context.Context, c member, group string, network cont
 			}
 		}
 	}
-	return id, m.secrets(ctx, id)
+	return id, m.secrets(ctx, id, m.spec.SecretsOf(c.in(m.spec)))
 }
 
 // options is what the API gets to make a container.

@@ -16,16 +16,16 @@ import (
 	"github.com/wharfci/wharf/driver"
 )
 
-// secrets writes the task's secrets into a container that was made and not started: so they show in
+// secrets writes secrets into a container that was made and not started: so they show in
 // no configuration.
-func (m *maker) secrets(ctx context.Context, id string) error {
-	if len(m.spec.Secrets) == 0 {
+func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
+	if len(secrets) == 0 {
 		return nil
 	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	seen := map[string]bool{}
-	for _, s := range m.spec.Secrets {
+	for _, s := range secrets {
 		if err := m.parents(ctx, w, id, path.Dir(path.Clean(s.Path)), seen); err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func TestDriversAreLight(t *testing.T) {
 func size(t *testing.T, program string) int64 {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "program")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, program)
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", file, program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", program, err, out)
