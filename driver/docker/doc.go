@@ -4,12 +4,12 @@
 //
 // A Docker daemon with API 1.41 (Docker 20.10) or newer, on Linux, reached over a
 // unix socket or TCP. Nothing needs to be installed in it: the one helper image, a
-// program of some hundred bytes that sleeps, is made by this package, for amd64 and arm64, and loaded
+// program of some hundred bytes that sleeps or connects, is made by this package, for amd64 and arm64, and loaded
 // when it is first needed, as "localhost/wharf/pause". It stays there.
 //
 // # Capabilities
 //
-// Everything of [driver.Capabilities] but Dial, VolumeSize, VolumeUsage, Platforms and
+// Everything of [driver.Capabilities] but VolumeSize, VolumeUsage, Platforms and
 // Placement. VolumeSubPath needs API 1.45 (Docker 26). What goes beyond the
 // safe choice is claimed when [Config].Allow admits it.
 //
@@ -27,6 +27,12 @@
 // network, "wharf-own", on which containers do not reach each other; it is made when needed, and
 // removed with its last user, or with any volume while it has none.
 //
+// A connection made by Dial is a container of the helper image in the network namespace of the main container, with the driver attached to
+// its stdin and stdout; nothing is reached from the driver's own process, which may be on another machine. The daemon removes it when it has ended.
+// It ends when the connection or the driver is closed, when its stdin ends because the process that dialled has died, and when both directions have
+// ended; when the task has, the driver ends the one that is its own. One that was made and never started, for the same reason, goes with the next List
+// that is without its task.
+//
 // Containers log with Docker's "local" driver, which keeps every byte, and never rotates: the disk of the
 // daemon holds a task's whole output until Remove. A follower that came before the start reads
 // the live stream; when it is too slow, or its connection breaks, it goes on from the log by count, and
@@ -39,7 +45,7 @@
 //
 // # Limits
 //
-// A command run by Exec goes on when its context ends: Docker cannot end it. Services are
+// A command run by Exec goes on when its context ends: Docker cannot end it. Dial takes as long as to start a container. Services are
 // ended, when the main container has, by any process that called Start, Wait or Logs with Follow and still lives;
 // when there is none, they run until Remove. Secrets are files in the container's own layer, on
 // the daemon's disk until Remove; they cannot be put below a mount or into a read-only root.

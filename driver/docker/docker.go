@@ -71,7 +71,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Driver is a [driver.Driver] on Docker, with every optional ability but Dial. It is safe for use by
+// Driver is a [driver.Driver] on Docker, with every optional ability. It is safe for use by
 // many goroutines.
 type Driver struct {
 	api      *client.Client
@@ -101,6 +101,7 @@ type Driver struct {
 var (
 	_ driver.Driver    = (*Driver)(nil)
 	_ driver.Execer    = (*Driver)(nil)
+	_ driver.Dialer    = (*Driver)(nil)
 	_ driver.Eventer   = (*Driver)(nil)
 	_ driver.Puller    = (*Driver)(nil)
 	_ driver.Statser   = (*Driver)(nil)
@@ -203,7 +204,7 @@ func (d *Driver) capabilities(ctx context.Context) (driver.Capabilities, error) 
 	return driver.Capabilities{
 		Runtime: fmt.Sprintf("docker %s (API %s)", v.Version, d.api.ClientVersion()),
 		OS:      v.Os, Arch: v.Arch,
-		Exec: true, Events: true, Pull: true, Stats: true, Sandboxes: true,
+		Exec: true, Dial: true, Events: true, Pull: true, Stats: true, Sandboxes: true,
 		Init: true, Services: true,
 		NetworkOwn: true, NetworkNone: true, DNS: true, Hosts: true, Hostname: true,
 		VolumeSubPath: atLeast(d.api.ClientVersion(), 1, 45),

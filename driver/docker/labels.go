@@ -25,7 +25,8 @@ const (
 	labelReady     = labelPrefix + "ready"     // a service's check, as JSON
 	labelRefused   = labelPrefix + "refused"   // why the container must not be started
 	labelOwnNet    = labelPrefix + "own-network"
-	labelUser      = labelPrefix + "label." // prefix of the caller's labels
+	labelDialled   = labelPrefix + "dialled" // of a helper: the main container that it connects to
+	labelUser      = labelPrefix + "label."  // prefix of the caller's labels
 )
 
 // Kinds of containers.
@@ -35,7 +36,7 @@ const (
 	kindService = "service" // service of a task
 	kindHolder  = "holder"  // sleeps and holds the network namespace of a task
 	kindSandbox = "sandbox" // the same, made by CreateSandbox
-	kindHelper  = "helper"  // mounts a volume for a copy
+	kindHelper  = "helper"  // mounts a volume for a copy, or is a connection to a task
 )
 
 // containerName is the name that keeps the names of an owner's tasks unique. Underscores are in no

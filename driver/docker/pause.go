@@ -11,7 +11,7 @@ import (
 	"github.com/wharfci/wharf/driver/internal/bare"
 )
 
-// The image of containers that only hold a namespace or a volume is made here, so that no registry is needed.
+// The image of containers that only hold a namespace or a volume, or connect to a port, is made here, so that no registry is needed.
 
 // loadPause puts the image into the daemon.
 func (d *Driver) loadPause(ctx context.Context) error {

@@ -12,6 +12,7 @@ type inspected struct {
 	Created time.Time
 	State   *struct {
 		Status     string
+		Pid        int
 		OOMKilled  bool
 		ExitCode   int
 		Error      string
@@ -112,6 +113,8 @@ type containerSpec struct {
 	Resources       *resources          `json:"resource_limits,omitempty"`
 	Log             logConfig           `json:"log_configuration"`
 	SELinux         []string            `json:"selinux_opts,omitempty"`
+	Stdin           bool                `json:"stdin,omitempty"`
+	Remove          bool                `json:"remove,omitempty"`
 	Health          *healthConfig       `json:"healthconfig,omitempty"`
 	HTTPProxy       bool                `json:"httpproxy"`
 	ImageVolumeMode string              `json:"image_volume_mode,omitempty"`

@@ -4,13 +4,13 @@
 //
 // A Podman service of version 4.3 or newer, of root or rootless, reached over a unix socket or TCP:
 // "podman system service", or the unit podman.socket. Nothing needs to be installed in it: the two helper images, a program
-// of some hundred bytes that sleeps, and one of two kilobytes that reads files, are made by this package and loaded when they are first
+// of some hundred bytes that sleeps or connects, and one of two kilobytes that reads files, are made by this package and loaded when they are first
 // needed, as "localhost/wharf/pause" and "localhost/wharf/walk". They stay there. Events must not be switched off in containers.conf (events_logger "none"). Without root, networks need
 // what Podman's own command needs, and limits need a delegated control group of version 2.
 //
 // # Capabilities
 //
-// Everything of [driver.Capabilities] but Dial, VolumeSubPath, VolumeSize, VolumeUsage, Platforms and
+// Everything of [driver.Capabilities] but VolumeSubPath, VolumeSize, VolumeUsage, Platforms and
 // Placement. NetworkOwn is not claimed with netavark below 1.5, or of unknown version: that loses its rules of isolation. Limits are claimed of a rootless service only if their controllers are delegated. What goes beyond the
 // safe choice is claimed when [Config].Allow admits it.
 //
@@ -25,6 +25,12 @@
 // A volume is a Podman volume named wharf_OWNER_NAME. A sandbox is a sleeping container whose network namespace tasks
 // join; when it is removed while tasks are in it, its network ends, and its container goes with the last of them.
 // [driver.NetworkOwn] is a bridge network of the task's own, isolated from others, which is removed with it.
+//
+// A connection made by Dial is a container of the first helper image in the network namespace of the main container, with the driver attached to
+// its stdin and stdout; nothing is reached from the driver's own process, which may be on another machine. It joins by the path of the namespace, so that it does not
+// stand in the way of the task's removal as a dependent container. Podman removes it when it has ended: when the connection or the driver is closed, when its
+// stdin ends because the process that dialled, or the service, has died, and when both directions have ended; when the task has, the driver ends the one that is
+// its own. One that was made and never started goes with the next List that is without its task.
 //
 // Containers log to a file (driver "k8s-file") that never rotates. A follower that came before the start reads the live
 // stream, for which Podman prepares the container ("initialized"); at the end what was delivered is compared with the end
@@ -49,7 +55,7 @@
 // A main process that was killed, and by nobody who asked Podman for it, is told of up to a second later: a removal begins like
 // that, and is Lost.
 //
-// A command run by Exec goes on when its context ends. Services are ended, when the main container has, by any process that
+// A command run by Exec goes on when its context ends. Dial takes as long as to start a container. Services are ended, when the main container has, by any process that
 // called Start, Wait or Logs with Follow and still lives; when there is none, they run until Remove. Secrets are files in
 // the container's own layer until Remove; they cannot be put below a mount or into a read-only root.
 //

@@ -27,6 +27,7 @@ const (
 	labelJoined    = labelPrefix + "joined"    // the container is in a sandbox
 	labelMark      = labelPrefix + "mark"      // of a mark: why its container does not run
 	labelReason    = labelPrefix + "reason"    // of a mark, in words
+	labelDialled   = labelPrefix + "dialled"   // of a helper: the main container that it connects to
 	labelUser      = labelPrefix + "label."    // prefix of the caller's labels
 )
 
@@ -37,7 +38,7 @@ const (
 	kindService = "service" // service of a task
 	kindHolder  = "holder"  // sleeps and holds the network namespace of a task
 	kindSandbox = "sandbox" // the same, made by CreateSandbox
-	kindHelper  = "helper"  // mounts a volume for a copy
+	kindHelper  = "helper"  // mounts a volume for a copy, or is a connection to a task
 	kindMark    = "mark"    // a volume that says of a container why it does not run
 	kindVolume  = "volume"
 	kindNetwork = "network"

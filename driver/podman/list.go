@@ -25,10 +25,10 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 	if err != nil {
 		return nil, err
 	}
-	whole := map[string]bool{} // groups that have a main container
+	whole, mains := map[string]bool{}, map[string]bool{} // groups that have a main container, and all of these
 	for _, c := range list {
 		if c.Labels[labelKind] == kindTask {
-			whole[c.Labels[labelGroup]] = true
+			whole[c.Labels[labelGroup]], mains[c.ID] = true, true
 		}
 	}
 	tasks := make([]driver.Task, 0, len(list))
@@ -44,6 +44,9 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 			state, reason, err = d.taskState(ctx, c)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
 			state, reason = driver.StateCreated, "its making has not ended, or broke off"
+		case isStray(c, mains):
+			_ = d.removeContainer(ctx, c.ID) // or the next time
+			continue
 		default:
 			continue
 		}

@@ -22,7 +22,7 @@ func (d *Driver) loadHelper(ctx context.Context, p bare.Program) error {
 	return d.api.call(ctx, "POST", "/images/load", nil, bytes.NewReader(image), nil)
 }
 
-// pauseSpec is a container that holds a namespace or a volume.
+// pauseSpec is a container that holds a namespace or a volume, or connects to a port.
 func pauseSpec(name string, labels map[string]string, network containerSpec) containerSpec {
 	return helperSpec(bare.Pause, name, labels, network)
 }

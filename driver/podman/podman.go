@@ -71,7 +71,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Driver is a [driver.Driver] on Podman, with every optional ability but Dial. It is safe for use by
+// Driver is a [driver.Driver] on Podman, with every optional ability. It is safe for use by
 // many goroutines.
 type Driver struct {
 	api      *client
@@ -98,6 +98,7 @@ type Driver struct {
 var (
 	_ driver.Driver    = (*Driver)(nil)
 	_ driver.Execer    = (*Driver)(nil)
+	_ driver.Dialer    = (*Driver)(nil)
 	_ driver.Eventer   = (*Driver)(nil)
 	_ driver.Puller    = (*Driver)(nil)
 	_ driver.Statser   = (*Driver)(nil)
@@ -188,7 +189,7 @@ func (d *Driver) capabilities(ctx context.Context) (driver.Capabilities, error) 
 	return driver.Capabilities{
 		Runtime: fmt.Sprintf("podman %s (%s)", info.Version.Version, mode),
 		OS:      info.Host.OS, Arch: info.Host.Arch,
-		Exec: true, Events: true, Pull: true, Stats: info.measures(), Sandboxes: true,
+		Exec: true, Dial: true, Events: true, Pull: true, Stats: info.measures(), Sandboxes: true,
 		Init: true, Services: true,
 		NetworkOwn: info.isolates(), NetworkNone: true, DNS: true, Hosts: true, Hostname: true,
 		CPULimit: info.controls("cpu"), MemoryLimit: info.controls("memory"), PIDLimit: info.controls("pids"),

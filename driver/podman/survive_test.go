@@ -191,3 +191,23 @@ func TestLogFillsTheDisk(t *testing.T) {
 	}
 	wantNothing(t, d, id)
 }
+
+// A service that is killed breaks the connections to tasks off, their helpers end, and new ones come up.
+func TestDialSurvives(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "")
+	d := s.driver()
+	id := create(t, d, program("dialled", "serve", "127.0.0.1:8080"))
+	if err := d.Start(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, d, id, 8080)
+	echoed(t, c, "before")
+	s.end(syscall.SIGKILL)
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("Read of a connection whose service is gone: %d bytes, %v; want that it broke off", n, err)
+	}
+	s.start()
+	awaitNoHelpers(t, d)
+	echoed(t, dial(t, d, id, 8080), "after")
+}
