@@ -1,0 +1,292 @@
+package provisioner
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// OpenAPI is the description of the API, in YAML, by OpenAPI 3.0. The service has it at /api/openapi.yaml.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+// api serves a provisioner.
+type api struct {
+	p       *Provisioner
+	gate    Gate
+	digests digests
+	meter   *meter
+	log     hclog.Logger
+	audit   hclog.Logger
+}
+
+// Handler serves the provisioner's HTTP API: see [OpenAPI].
+func (p *Provisioner) Handler(gate Gate) http.Handler {
+	a := &api{p: p, gate: gate, digests: gate.digests(), meter: newMeter(gate.Rate), log: p.log, audit: p.log.Named("audit")}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/worker", a.trigger)
+	mux.HandleFunc("POST /generic-webhook-trigger/invoke", a.trigger) // where Jenkins has it
+	mux.HandleFunc("GET /api/worker", a.known(a.list))
+	mux.HandleFunc("GET /api/worker/{id}", a.known(a.get))
+	mux.HandleFunc("DELETE /api/worker/{id}", a.known(a.remove))
+	mux.HandleFunc("POST /api/prune", a.known(a.prune))
+	mux.HandleFunc("GET /api/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(OpenAPI)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.fleet.count.registry, promhttp.HandlerOpts{}))
+	return a.guard(mux)
+}
+
+// guard bounds what a client can do, and answers what no pattern matches.
+func (a *api) guard(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.meter.allows(client(r), time.Now()) {
+			refuse(w, r, errTooFast)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		_, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		plain := &plainAnswer{header: http.Header{}}
+		mux.ServeHTTP(plain, r) // which says whether there would be another method
+		p := &Problem{Type: problemType + "not-found", Title: "There is nothing here", Status: http.StatusNotFound, Detail: "the API is described at /api/openapi.yaml"}
+		if plain.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", plain.header.Get("Allow"))
+			p = &Problem{Type: problemType + "method-not-allowed", Title: "This cannot be done here", Status: plain.status, Detail: "allowed are " + plain.header.Get("Allow")}
+		}
+		refuse(w, r, p)
+	})
+}
+
+// plainAnswer takes an answer whose words nobody wants.
+type plainAnswer struct {
+	header http.Header
+	status int
+}
+
+func (p *plainAnswer) Header() http.Header         { return p.header }
+func (p *plainAnswer) Write(b []byte) (int, error) { return len(b), nil }
+func (p *plainAnswer) WriteHeader(status int)      { p.status = status }
+
+// known lets in who shows a token.
+func (a *api) known(handle func(w http.ResponseWriter, r *http.Request, who string)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who, err := a.authenticate(r, "")
+		if err != nil {
+			refuse(w, r, problemOf(err))
+			return
+		}
+		handle(w, r, who)
+	}
+}
+
+// note writes who did what into the audit log.
+func (a *api) note(r *http.Request, who, what, worker string, err error, more ...any) {
+	args := append([]any{"who", who, "address", client(r), "worker", worker}, more...)
+	if err != nil {
+		a.audit.Warn(what+" was refused", append(args, "error", err)...)
+		return
+	}
+	a.audit.Info(what, args...)
+}
+
+// trigger asks for a build.
+func (a *api) trigger(w http.ResponseWriter, r *http.Request) {
+	all, err := parameters(r)
+	who, denied := a.authenticate(r, all[tokenParameter])
+	result := func(what string) { a.p.fleet.count.triggers.WithLabelValues(what).Inc() }
+	if denied != nil { // before anything is said of the parameters
+		a.note(r, "", "trigger", "", denied)
+		result("unauthenticated")
+		refuse(w, r, problemOf(denied))
+		return
+	}
+	var t Trigger
+	if err == nil {
+		t, err = ParseTrigger(all, a.p.cfg.Policy)
+	}
+	if err != nil {
+		result("invalid-parameter")
+		a.note(r, who, "trigger", "", err)
+		refuse(w, r, problemOf(err))
+		return
+	}
+	worker, made, err := a.p.Trigger(r.Context(), t)
+	if err != nil {
+		result(strings.TrimPrefix(problemOf(err).Type, problemType))
+		a.note(r, who, "trigger", workerID(t.Instance, t.Build), err)
+		refuse(w, r, problemOf(err))
+		return
+	}
+	a.note(r, who, "trigger", worker.ID, nil, "made", made, "url", t.URL.String(), "branch", t.Branch)
+	status, what := http.StatusOK, "repeated"
+	if made {
+		what = "made"
+		status = http.StatusCreated
+		w.Header().Set("Location", "/api/worker/"+worker.ID)
+	}
+	result(what)
+	answer(w, status, worker)
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client has gone
+}
+
+// List is what GET /api/worker answers.
+type List struct {
+	Workers []Worker `json:"list"`
+	Total   int      `json:"totalCount"`
+}
+
+func (a *api) list(w http.ResponseWriter, r *http.Request, _ string) {
+	q := r.URL.Query()
+	wanted := map[State]bool{}
+	for _, s := range q["state"] {
+		if order[State(s)] == 0 || State(s) == Removed {
+			refuse(w, r, problemOf(&ParameterError{"state", "must be one of queued, preparing, cloning, running, succeeded, failed, cancelled, lost"}))
+			return
+		}
+		wanted[State(s)] = true
+	}
+	switch q.Get("watch") {
+	case "true":
+		a.stream(w, r)
+		return
+	case "", "false":
+	default:
+		refuse(w, r, problemOf(&ParameterError{"watch", "must be true or false"}))
+		return
+	}
+	l := List{Workers: []Worker{}}
+	for _, worker := range a.p.Workers() {
+		if len(wanted) == 0 || wanted[worker.State] {
+			l.Workers = append(l.Workers, worker)
+		}
+	}
+	l.Total = len(l.Workers)
+	answer(w, http.StatusOK, l)
+}
+
+// heartbeat is how often a stream of events says that it is still there.
+const heartbeat = 15 * time.Second
+
+// stream sends changes as server-sent events (WHATWG HTML): "worker" with a worker, or "removed" with one that is gone.
+func (a *api) stream(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	out := http.NewResponseController(w)
+	send := func(text string) bool {
+		_ = out.SetWriteDeadline(time.Now().Add(heartbeat)) // not every writer has one
+		_, err := w.Write([]byte(text))
+		return err == nil && out.Flush() == nil
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	if !send(": workers follow\n\n") {
+		return
+	}
+	news := make(chan Worker)
+	go func() {
+		defer close(news)
+		for worker := range a.p.Watch(ctx) {
+			select {
+			case news <- worker:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		var text string
+		select {
+		case worker, more := <-news:
+			if !more {
+				return
+			}
+			data, err := json.Marshal(worker)
+			if err != nil {
+				return
+			}
+			kind := "worker"
+			if worker.State == Removed {
+				kind = "removed"
+			}
+			text = "event: " + kind + "\ndata: " + string(data) + "\n\n"
+		case <-beat.C:
+			text = ": still here\n\n"
+		}
+		if !send(text) {
+			return
+		}
+	}
+}
+
+func (a *api) get(w http.ResponseWriter, r *http.Request, _ string) {
+	worker, err := a.p.Worker(r.PathValue("id"))
+	if err != nil {
+		refuse(w, r, problemOf(err))
+		return
+	}
+	answer(w, http.StatusOK, worker)
+}
+
+func (a *api) remove(w http.ResponseWriter, r *http.Request, who string) {
+	id := r.PathValue("id")
+	err := a.p.Delete(r.Context(), id)
+	a.note(r, who, "delete", id, err)
+	if err != nil {
+		refuse(w, r, problemOf(err))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// Pruned is what POST /api/prune answers.
+type Pruned struct {
+	Removed []string `json:"removed"`
+}
+
+func (a *api) prune(w http.ResponseWriter, r *http.Request, who string) {
+	var longer time.Duration
+	if text := r.URL.Query().Get("olderThan"); text != "" {
+		var err error
+		if longer, err = time.ParseDuration(text); err != nil || longer < 0 {
+			refuse(w, r, problemOf(&ParameterError{"olderThan", "must be a duration, such as 24h or 90m"}))
+			return
+		}
+	}
+	removed, err := a.p.Prune(r.Context(), longer)
+	a.note(r, who, "prune", "", err, "removed", removed)
+	if err != nil && len(removed) == 0 {
+		refuse(w, r, problemOf(err))
+		return
+	}
+	answer(w, http.StatusOK, Pruned{append([]string{}, removed...)})
+}
+
+func (a *api) ready(w http.ResponseWriter, r *http.Request) {
+	if err := a.p.Ready(); err != nil {
+		refuse(w, r, &Problem{Type: problemType + "not-ready", Title: "The provisioner is not ready", Status: http.StatusServiceUnavailable, Detail: err.Error()})
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}

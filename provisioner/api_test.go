@@ -1,0 +1,298 @@
+package provisioner_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/wharfci/wharf/driver/fake"
+	"github.com/wharfci/wharf/provisioner"
+)
+
+const engine = "engine-token"
+
+// described is a client that checks every answer against the description of the API.
+type described struct {
+	t      *testing.T
+	url    string
+	router routers.Router
+}
+
+func serve(t *testing.T, p *provisioner.Provisioner, gate provisioner.Gate) *described {
+	t.Helper()
+	s := httptest.NewServer(p.Handler(gate))
+	t.Cleanup(s.Close)
+	doc, err := openapi3.NewLoader().LoadFromData(provisioner.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	doc.Servers = openapi3.Servers{{URL: s.URL}}
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &described{t, s.URL, router}
+}
+
+// do makes a request, and returns status, headers and body.
+func (d *described) do(method, path string, body io.Reader, header ...string) (int, http.Header, string) {
+	d.t.Helper()
+	r, err := http.NewRequestWithContext(d.t.Context(), method, d.url+path, body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	route, params, err := d.router.FindRoute(r)
+	if err != nil && (res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed) {
+		return res.StatusCode, res.Header, string(text)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	in := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route}
+	if err := openapi3filter.ValidateResponse(d.t.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: res.StatusCode, Header: res.Header, Body: io.NopCloser(strings.NewReader(string(text))),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}); err != nil {
+		d.t.Errorf("%s %s: the answer is not as described: %v", method, path, err)
+	}
+	return res.StatusCode, res.Header, string(text)
+}
+
+func query(p map[string]string) string {
+	v := url.Values{}
+	for name, value := range p {
+		v.Set(name, value)
+	}
+	return v.Encode()
+}
+
+func (d *described) want(status int, method, path string, body io.Reader, header ...string) string {
+	d.t.Helper()
+	got, head, text := d.do(method, path, body, header...)
+	if got != status {
+		d.t.Errorf("%s %.60s: %d, want %d: %s", method, path, got, status, text)
+	}
+	if got >= 400 {
+		var p provisioner.Problem
+		if err := json.Unmarshal([]byte(text), &p); err != nil || head.Get("Content-Type") != "application/problem+json" || p.Status != got || p.Detail == "" {
+			d.t.Errorf("%s %.60s: no problem document: %s", method, path, text)
+		}
+	}
+	return text
+}
+
+func TestAPI(t *testing.T) {
+	y := newYard()
+	y.build = untilTold
+	p := y.open(t, nil)
+	d := serve(t, p, provisioner.Gate{Tokens: map[string]string{"wharf-api": engine, "old": "before"}})
+
+	params := asked()
+	params["token"] = engine
+	text := d.want(http.StatusCreated, "POST", "/api/worker?"+query(params), nil)
+	var w provisioner.Worker
+	if err := json.Unmarshal([]byte(text), &w); err != nil || w.ID == "" || w.State != provisioner.Queued && w.State != provisioner.Preparing {
+		t.Fatalf("the answer is %s, %v", text, err)
+	}
+	if strings.Contains(text, "t0ken") {
+		t.Errorf("the answer tells the credential: %s", text)
+	}
+	if again := d.want(http.StatusOK, "POST", "/api/worker?"+query(params), nil); !strings.Contains(again, w.ID) {
+		t.Errorf("the same trigger again: %s", again)
+	}
+	until(t, p, w.ID, provisioner.Running)
+	bearer := []string{"Authorization", "Bearer before"}
+	if list := d.want(http.StatusOK, "GET", "/api/worker", nil, bearer...); !strings.Contains(list, `"totalCount":1`) || !strings.Contains(list, `"state":"running"`) {
+		t.Errorf("the list is %s", list)
+	}
+	if list := d.want(http.StatusOK, "GET", "/api/worker?state=queued", nil, bearer...); !strings.Contains(list, `"list":[]`) {
+		t.Errorf("the list of those that are queued is %s", list)
+	}
+	d.want(http.StatusBadRequest, "GET", "/api/worker?state=tired", nil, bearer...)
+	d.want(http.StatusOK, "GET", "/api/worker/"+w.ID, nil, "token", engine)
+	d.want(http.StatusNotFound, "GET", "/api/worker/nobody", nil, bearer...)
+	d.want(http.StatusNoContent, "DELETE", "/api/worker/"+w.ID, nil, bearer...)
+	d.want(http.StatusNotFound, "DELETE", "/api/worker/"+w.ID, nil, bearer...)
+	d.want(http.StatusOK, "POST", "/api/prune?olderThan=1h", nil, bearer...)
+	d.want(http.StatusBadRequest, "POST", "/api/prune?olderThan=soon", nil, bearer...)
+
+	for _, r := range []struct{ method, path string }{{"GET", "/api/worker"}, {"GET", "/api/worker/x"}, {"DELETE", "/api/worker/x"}, {"POST", "/api/prune"}, {"POST", "/api/worker?BUILD_REF=x"}} {
+		d.want(http.StatusUnauthorized, r.method, r.path, nil)
+		d.want(http.StatusUnauthorized, r.method, r.path, nil, "Authorization", "Bearer wrong")
+	}
+	d.want(http.StatusNotFound, "GET", "/", nil)
+	d.want(http.StatusMethodNotAllowed, "PUT", "/api/worker", nil)
+	d.want(http.StatusOK, "GET", "/healthz", nil)
+	d.want(http.StatusOK, "GET", "/readyz", nil)
+	d.want(http.StatusOK, "GET", "/api/openapi.yaml", nil)
+	if text := d.want(http.StatusOK, "GET", "/metrics", nil); !strings.Contains(text, `wharf_provisioner_triggers_total{result="made"} 1`) || !strings.Contains(text, "wharf_provisioner_running_seconds_count 1") {
+		t.Errorf("the metrics are\n%s", text)
+	}
+	y.eventually(t)
+}
+
+// TestTriggerForms triggers in each of the ways that clients of Jenkins do.
+func TestTriggerForms(t *testing.T) {
+	p := newYard().open(t, nil)
+	d := serve(t, p, provisioner.Gate{Tokens: map[string]string{"wharf-api": engine}})
+	next := 100
+	params := func() map[string]string {
+		m := asked()
+		next++
+		m["BUILD_REF"], m["token"] = strconv.Itoa(next), engine
+		return m
+	}
+	d.want(http.StatusCreated, "POST", "/api/worker", strings.NewReader(query(params())), "Content-Type", "application/x-www-form-urlencoded")
+	d.want(http.StatusCreated, "POST", "/generic-webhook-trigger/invoke?"+query(params()), nil)
+	body, _ := json.Marshal(params())
+	d.want(http.StatusCreated, "POST", "/api/worker", strings.NewReader(string(body)), "Content-Type", "application/json; charset=utf-8")
+	numbers := strings.Replace(string(body), `"BUILD_REF":"103"`, `"BUILD_REF":104`, 1)
+	if text := d.want(http.StatusCreated, "POST", "/api/worker", strings.NewReader(numbers), "Content-Type", "application/json"); !strings.Contains(text, `"buildRef":104`) {
+		t.Errorf("a number in JSON: %s", text)
+	}
+	d.want(http.StatusBadRequest, "POST", "/api/worker?token="+engine, strings.NewReader("[1]"), "Content-Type", "application/json")
+	d.want(http.StatusBadRequest, "POST", "/api/worker?token="+engine, strings.NewReader("x"), "Content-Type", "text/plain")
+	d.want(http.StatusBadRequest, "POST", "/api/worker?token="+engine+"&BUILD_REF=1&BUILD_REF=2", nil)
+	d.want(http.StatusRequestEntityTooLarge, "POST", "/api/worker?token="+engine, strings.NewReader(strings.Repeat("x", 2<<20)), "Content-Type", "application/json")
+	text := d.want(http.StatusBadRequest, "POST", "/api/worker?token="+engine+"&BUILD_REF=x&PRIORITY=y", nil)
+	if !strings.Contains(text, `"BUILD_REF: `) || !strings.Contains(text, `"PRIORITY: `) {
+		t.Errorf("the problem does not name the parameters: %s", text)
+	}
+}
+
+// TestWatchStream follows a worker through its life by server-sent events.
+func TestWatchStream(t *testing.T) {
+	y := newYard()
+	y.build = untilTold
+	p := y.open(t, nil)
+	d := serve(t, p, provisioner.Gate{Open: true})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, _ := http.NewRequestWithContext(ctx, "GET", d.url+"/api/worker?watch=true", nil)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if kind := res.Header.Get("Content-Type"); kind != "text/event-stream" {
+		t.Errorf("the content type is %s", kind)
+	}
+	w := ask(t, p, trigger(1))
+	lines := bufio.NewScanner(res.Body)
+	event, deleted := "", make(chan error, 1)
+	for lines.Scan() {
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			event = name
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var got provisioner.Worker
+		if err := json.Unmarshal([]byte(data), &got); err != nil || got.ID != w.ID {
+			t.Fatalf("%s, %v", data, err)
+		}
+		if got.State == provisioner.Running {
+			go func() { deleted <- p.Delete(ctx, w.ID) }()
+		}
+		if event == "removed" {
+			break
+		}
+	}
+	if event != "removed" || lines.Err() != nil {
+		t.Errorf("the last event is %q, %v", event, lines.Err())
+	}
+	if err := <-deleted; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGate(t *testing.T) {
+	p := newYard().open(t, nil)
+	shut := serve(t, p, provisioner.Gate{})
+	shut.want(http.StatusUnauthorized, "GET", "/api/worker?token=", nil)
+	shut.want(http.StatusUnauthorized, "GET", "/api/worker", nil, "Authorization", "Bearer x")
+
+	oidc := serve(t, p, provisioner.Gate{Verify: func(_ context.Context, bearer string) (string, error) {
+		if bearer != "signed" {
+			return "", errors.New("the signature is wrong")
+		}
+		return "somebody", nil
+	}})
+	oidc.want(http.StatusOK, "GET", "/api/worker", nil, "Authorization", "Bearer signed")
+	oidc.want(http.StatusUnauthorized, "GET", "/api/worker", nil, "Authorization", "Bearer other")
+	oidc.want(http.StatusUnauthorized, "GET", "/api/worker?token=signed", nil)
+
+	slow := serve(t, p, provisioner.Gate{Open: true, Rate: 0.01})
+	slow.want(http.StatusOK, "GET", "/api/worker", nil)
+	_, head, _ := slow.do("GET", "/api/worker", nil)
+	slow.want(http.StatusTooManyRequests, "GET", "/api/worker", nil)
+	if head.Get("Retry-After") == "" {
+		t.Error("the refusal does not say when to try again")
+	}
+}
+
+// TestAPIAway: a runtime that is away is 503 with Retry-After, and not ready.
+func TestAPIAway(t *testing.T) {
+	y := newYard()
+	p := y.open(t, nil)
+	d := serve(t, p, provisioner.Gate{Open: true})
+	until(t, p, ask(t, p, trigger(1)).ID, provisioner.Succeeded)
+	y.Down()
+	if status, head, text := d.do("POST", "/api/worker?"+query(asked()), nil); status != http.StatusServiceUnavailable || head.Get("Retry-After") == "" {
+		t.Errorf("a trigger while the runtime is away: %d, %v, %s", status, head, text)
+	}
+	d.want(http.StatusOK, "GET", "/api/worker", nil)
+	y.Up()
+	d.want(http.StatusCreated, "POST", "/api/worker?"+query(asked()), nil)
+}
+
+func ExampleProvisioner() {
+	rt := fake.New(fake.Config{})
+	d := rt.Open("workers")
+	defer d.Close()
+	p, err := provisioner.New(provisioner.Config{Driver: d, Image: "registry.example/wharf/worker:1", WorkerKey: []byte("at least sixteen bytes")})
+	if err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go p.Run(ctx)
+	s := httptest.NewServer(p.Handler(provisioner.Gate{Tokens: map[string]string{"wharf-api": "secret"}}))
+	defer s.Close()
+	res, err := http.Post(s.URL+"/api/worker?BUILD_REF=1&GIT_BRANCH=main&GIT_FULLURL=https://git.example.com/a/b.git&token=secret", "", nil)
+	if err != nil {
+		panic(err)
+	}
+	res.Body.Close()
+	println(res.Status)
+}

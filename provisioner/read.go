@@ -1,0 +1,167 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner/report"
+)
+
+// read follows what a worker prints, until it has ended: its own reports on standard output say how far it is, and its last words on standard error
+// say, where there is no report, why it has failed.
+func (p *Provisioner) read(m *member) {
+	defer p.fleet.freeReader(m)
+	id := m.task.ID
+	wait := backoff{}
+	for {
+		said, err := p.follow(m)
+		var res driver.Result
+		if err == nil {
+			res, err = p.cfg.Driver.Wait(p.ctx, id)
+		}
+		switch {
+		case err == nil:
+			p.conclude(m, res, said)
+			return
+		case p.ctx.Err() != nil, errdefs.IsNotFound(err):
+			return
+		}
+		p.log.Warn("what a worker says cannot be read; trying again", "worker", m.worker.ID, "error", err)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
+}
+
+// words are what a worker said last on standard error, by container.
+type words map[string]string
+
+// follow reads a worker's log to its end.
+func (p *Provisioner) follow(m *member) (words, error) {
+	r, err := p.cfg.Driver.Logs(p.ctx, m.task.ID, driver.LogOptions{Follow: true})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	said := words{}
+	broken := map[string]bool{} // a line that came in parts is no report
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return said, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		part := broken[e.Container+e.Stream.String()]
+		broken[e.Container+e.Stream.String()] = e.Partial
+		if part || e.Partial {
+			continue
+		}
+		if e.Stream == driver.Stderr {
+			if line := strings.TrimSpace(string(e.Line)); line != "" {
+				said[e.Container] = shortened(strings.ToValidUTF8(line, "?"))
+			}
+			continue
+		}
+		if line, ok := report.Parse(e.Line); ok {
+			p.fleet.said(m, line)
+			p.poke()
+		}
+	}
+}
+
+// conclude says how a worker has ended.
+func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
+	state, reason := Lost, res.String()
+	switch {
+	case res.Outcome == driver.Exited && res.Code == 0:
+		state, reason = Succeeded, ""
+	case res.Outcome == driver.Exited && res.Code == exitCancelled:
+		state, reason = Cancelled, said[driver.MainContainer]
+	case res.Outcome == driver.Exited:
+		state, reason = Failed, fmt.Sprintf("the worker %s: %s", res, said[driver.MainContainer])
+	case res.Outcome == driver.InitFailed:
+		state, reason = Failed, fmt.Sprintf("the repository could not be cloned: %s", said[cloner])
+	case res.Outcome == driver.StartFailed:
+		state = Failed
+	case res.Outcome == driver.Stopped:
+		state, reason = Cancelled, "it was stopped before it began"
+		if refused := p.fleet.refusalOf(m); refused != "" {
+			state, reason = Failed, refused
+		}
+	}
+	deleted, released := p.fleet.fate(m)
+	if deleted && state == Lost {
+		state, reason = Cancelled, "it was deleted"
+	}
+	p.fleet.ended(m, state, reason, res.Ended)
+	w, there := p.fleet.worker(m.worker.ID)
+	if there {
+		p.log.Info("a worker has ended", "worker", w.ID, "state", w.State, "reason", w.Reason)
+	}
+	if released && !deleted {
+		p.log.Info("everything was taken from a worker", "worker", m.worker.ID)
+		if err := p.Delete(p.ctx, m.worker.ID); err != nil && p.ctx.Err() == nil {
+			p.log.Warn("a worker that was released is not removed yet", "worker", m.worker.ID, "error", err)
+		}
+		return
+	}
+	if err := p.sweep(p.ctx, m.worker.ID); err != nil && p.ctx.Err() == nil {
+		p.log.Warn("what a worker has left is not removed yet", "worker", m.worker.ID, "error", err)
+	}
+	p.poke()
+}
+
+// exitCancelled is the exit code of a worker whose build was cancelled.
+const exitCancelled = 130
+
+// sweep removes what a worker that has ended has left on the runtime. It looks until there is nothing: what a worker asked for in its last moment the
+// runtime may make only now.
+func (p *Provisioner) sweep(ctx context.Context, worker string) error {
+	d := p.cfg.Builds
+	if d == nil {
+		return nil
+	}
+	by := driver.ListOptions{Labels: map[string]string{LabelWorker: worker}}
+	for range 10 {
+		n, err := sweepOnce(ctx, d, by)
+		if err != nil || n == 0 {
+			return err
+		}
+		p.log.Info("removed what a worker had left", "worker", worker, "objects", n)
+	}
+	return fmt.Errorf("worker %s leaves more and more", worker)
+}
+
+func sweepOnce(ctx context.Context, d driver.Driver, by driver.ListOptions) (n int, err error) {
+	tasks, err := d.List(ctx, by)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, t := range tasks {
+		errs = append(errs, d.Remove(ctx, t.ID))
+	}
+	sandboxes, err := driver.ListSandboxes(ctx, d, by)
+	if err != nil && !errors.Is(err, driver.ErrUnsupported) {
+		return 0, err
+	}
+	for _, s := range sandboxes {
+		errs = append(errs, driver.RemoveSandbox(ctx, d, s.ID))
+	}
+	volumes, err := d.ListVolumes(ctx, by)
+	if err != nil {
+		return 0, err
+	}
+	for _, v := range volumes {
+		errs = append(errs, d.RemoveVolume(ctx, v.ID))
+	}
+	return len(tasks) + len(sandboxes) + len(volumes), errors.Join(errs...)
+}

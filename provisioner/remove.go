@@ -1,0 +1,170 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// removeBound is how long the removal of a worker may take, beside the time of grace that its build has.
+const removeBound = 2 * time.Minute
+
+// Delete stops a worker, whatever it does, and removes it with all that it has made: a build that runs has Config.Grace to end. It returns when that is done, and goes
+// on also when ctx ends before. Errors: ErrNoWorker; Unavailable.
+func (p *Provisioner) Delete(ctx context.Context, id string) error {
+	task, there := p.fleet.mark(id)
+	if !there { // another provisioner may just have made it
+		if err := p.refresh(ctx); err != nil {
+			return err
+		}
+		if task, there = p.fleet.mark(id); !there {
+			return fmt.Errorf("worker %q: %w", id, ErrNoWorker)
+		}
+	}
+	done := make(chan error, 1)
+	p.running.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Grace+removeBound)
+		defer cancel()
+		done <- p.remove(ctx, id, task)
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// remove takes away a worker's task, what its build has left, and its volume, in this order: what is there still says that there is something to do.
+func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) error {
+	d := p.cfg.Driver
+	if task.State != driver.StateCreated && task.State != driver.StateEnded {
+		err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace})
+		if err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	if err := d.Remove(ctx, task.ID); err != nil {
+		return err
+	}
+	p.fleet.removed(task.ID)
+	p.poke()
+	return errors.Join(p.sweep(ctx, id), p.removeVolumes(ctx, id))
+}
+
+func (p *Provisioner) removeVolumes(ctx context.Context, id string) error {
+	volumes, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, v := range volumes {
+		errs = append(errs, p.cfg.Driver.RemoveVolume(ctx, v.ID))
+	}
+	return errors.Join(errs...)
+}
+
+// Prune deletes the workers that have ended longer ago than that, and returns their IDs.
+func (p *Provisioner) Prune(ctx context.Context, longer time.Duration) ([]string, error) {
+	var removed []string
+	var errs []error
+	for _, w := range p.Workers() {
+		if !w.State.Final() || w.Ended == nil || time.Since(*w.Ended) < longer {
+			continue
+		}
+		err := p.Delete(ctx, w.ID)
+		if err == nil {
+			removed = append(removed, w.ID)
+		} else if !errors.Is(err, ErrNoWorker) {
+			errs = append(errs, fmt.Errorf("worker %s: %w", w.ID, err))
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+// How often tidy looks, and how old something must be that belongs to no worker: whoever makes a worker makes its volume before.
+const (
+	tidyEvery = 10 * time.Minute
+	orphanAge = 10 * time.Minute
+)
+
+// tidy removes workers that were kept long enough, and what provisioners and workers that died have left.
+func (p *Provisioner) tidy() {
+	for {
+		if err := p.tidyOnce(p.ctx, time.Now()); err != nil && p.ctx.Err() == nil {
+			p.log.Warn("not everything that is to be removed could be", "error", err)
+		}
+		if !p.pause(tidyEvery) {
+			return
+		}
+	}
+}
+
+func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
+	var errs []error
+	for _, w := range p.Workers() {
+		if w.State.Final() && w.Ended != nil && now.Sub(*w.Ended) > p.cfg.Keep {
+			p.log.Warn("removing a worker that nobody has taken the results of", "worker", w.ID, "state", w.State, "ended", *w.Ended)
+			errs = append(errs, p.Delete(ctx, w.ID))
+		}
+	}
+	return errors.Join(append(errs, p.orphans(ctx, now))...)
+}
+
+// orphans removes volumes and builds' leftovers whose worker is not there.
+func (p *Provisioner) orphans(ctx context.Context, now time.Time) error {
+	tasks, err := p.cfg.Driver.List(ctx, workers)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, t := range tasks {
+		there[t.Labels[LabelWorker]] = true
+	}
+	volumes, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker}})
+	if err != nil {
+		return err
+	}
+	old := func(labels map[string]string, created time.Time) bool {
+		id := labels[LabelWorker]
+		return id != "" && !there[id] && now.Sub(created) > orphanAge
+	}
+	var errs []error
+	for _, v := range volumes {
+		if old(v.Labels, v.Created) {
+			p.log.Warn("removing the volume of a worker that is not there", "worker", v.Labels[LabelWorker])
+			errs = append(errs, p.cfg.Driver.RemoveVolume(ctx, v.ID))
+		}
+	}
+	if p.cfg.Builds == nil {
+		return errors.Join(errs...)
+	}
+	left, err := p.cfg.Builds.List(ctx, driver.ListOptions{})
+	if err != nil {
+		return err
+	}
+	leftVolumes, err := p.cfg.Builds.ListVolumes(ctx, driver.ListOptions{})
+	if err != nil {
+		return err
+	}
+	dead := map[string]bool{}
+	for _, t := range left {
+		if old(t.Labels, t.Created) {
+			dead[t.Labels[LabelWorker]] = true
+		}
+	}
+	for _, v := range leftVolumes {
+		if old(v.Labels, v.Created) {
+			dead[v.Labels[LabelWorker]] = true
+		}
+	}
+	for id := range dead {
+		errs = append(errs, p.sweep(ctx, id))
+	}
+	return errors.Join(errs...)
+}

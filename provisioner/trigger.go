@@ -1,0 +1,354 @@
+package provisioner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/wharfci/wharf/provisioner/giturl"
+)
+
+// Trigger is a build that somebody asks for, as the parameters of the request say it.
+type Trigger struct {
+	// Build is the build's number (BUILD_REF), and Instance the installation that it belongs to (WHARF_INSTANCE): together they name the build.
+	Build    uint64
+	Instance string
+	// ProjectID (WHARF_PROJECT_ID), Group (REPO_GROUP) and Name (REPO_NAME) are the project; 0 and empty if nothing says them.
+	ProjectID   uint64
+	Group, Name string
+	// URL is what is cloned (GIT_FULLURL), Branch the branch (GIT_BRANCH or REPO_BRANCH), and Commit, if not empty, the commit on it (GIT_COMMIT).
+	URL    giturl.URL
+	Branch string
+	Commit string
+	// Credential for the repository (GIT_TOKEN): a token or password for HTTPS, or a private key for SSH. It goes to the clone alone.
+	Credential string
+	// Stage is the only one that is built (RUN_STAGES); empty is all of them.
+	Stage string
+	// Environment (ENVIRONMENT) is empty for none.
+	Environment string
+	// Inputs (VARS) are the values of the definition's inputs.
+	Inputs map[string]string
+	// Priority (PRIORITY) is -100 to 100; what has a larger one is started first.
+	Priority int
+	// Submodules and LFS (GIT_SUBMODULES, GIT_LFS) fetch these too; Sparse (GIT_SPARSE) are the directories that are checked out, all if
+	// empty; Directory (REPO_DIRECTORY) is where in the repository the definition is.
+	Submodules, LFS bool
+	Sparse          []string
+	Directory       string
+	// Variables are all other parameters: they become variables of the build.
+	Variables map[string]string
+}
+
+// ParameterError is a parameter that cannot be used.
+type ParameterError struct {
+	// Parameter is its name.
+	Parameter string
+	// Problem says what is wrong with it and what would be right. It never holds a secret.
+	Problem string
+}
+
+func (e *ParameterError) Error() string { return e.Parameter + ": " + e.Problem }
+
+// Bounds of a request.
+const (
+	maxBody       = 1 << 20
+	maxParameters = 200
+	maxValue      = 64 << 10
+	maxText       = 255 // of names, branches and the like
+)
+
+// tokenParameter authenticates the call; it is no parameter of the build.
+const tokenParameter = "token"
+
+// parameters gathers those of a request: of its query, and of its body, which may be a form or a JSON object. One that is given twice must have the
+// same value each time.
+func parameters(r *http.Request) (map[string]string, error) {
+	all := map[string]string{}
+	add := func(name, value string) error {
+		if before, twice := all[name]; twice && before != value {
+			return &ParameterError{name, "is given twice, with different values"}
+		}
+		all[name] = value
+		return nil
+	}
+	addAll := func(values url.Values) error {
+		for name, list := range values {
+			for _, value := range list {
+				if err := add(name, value); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &ParameterError{"query", "is no valid query: " + strings.TrimPrefix(err.Error(), "invalid ")}
+	}
+	if err := addAll(query); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case len(body) == 0:
+	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
+		err = addJSON(body, add)
+	case kind == "application/x-www-form-urlencoded":
+		var form url.Values
+		if form, err = url.ParseQuery(string(body)); err != nil {
+			return nil, &ParameterError{"body", "is no valid form"}
+		}
+		err = addAll(form)
+	default:
+		err = &ParameterError{"body", fmt.Sprintf("has the content type %q: must be application/json or application/x-www-form-urlencoded", kind)}
+	}
+	return all, err
+}
+
+// addJSON takes the members of an object; values that are no text are taken as JSON writes them.
+func addJSON(body []byte, add func(name, value string) error) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return &ParameterError{"body", "is no JSON object: " + err.Error()}
+	}
+	for name, raw := range members {
+		text := string(raw)
+		switch raw[0] {
+		case 'n':
+			continue
+		case '"':
+			if err := json.Unmarshal(raw, &text); err != nil {
+				return &ParameterError{name, err.Error()}
+			}
+		}
+		if err := add(name, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parser takes parameters out of those of a request, and collects what is wrong with them.
+type parser struct {
+	rest map[string]string
+	errs []error
+}
+
+func (p *parser) fail(name, format string, args ...any) {
+	p.errs = append(p.errs, &ParameterError{name, fmt.Sprintf(format, args...)})
+}
+
+// take returns a parameter's value, and takes it away.
+func (p *parser) take(name string) string {
+	v := p.rest[name]
+	delete(p.rest, name)
+	return v
+}
+
+// text takes a value that is shown to people and put into labels.
+func (p *parser) text(name string) string {
+	v := p.take(name)
+	if len(v) > maxText {
+		p.fail(name, "has %d bytes; %d are the most", len(v), maxText)
+	} else if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		p.fail(name, "holds control characters")
+	}
+	return v
+}
+
+func (p *parser) number(name string) uint64 {
+	v := p.take(name)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		p.fail(name, "%q is no number from 0 to %d", shortened(v), uint64(1<<64-1))
+	}
+	return n
+}
+
+func (p *parser) flag(name string) bool {
+	v := p.take(name)
+	if v == "" {
+		return false
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		p.fail(name, "%q: must be true or false", shortened(v))
+	}
+	return b
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,127}$`)
+
+// ParseTrigger reads the parameters of a build. The error joins a [ParameterError] for each that cannot be used.
+func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, error) {
+	p := &parser{rest: maps.Clone(parameters)}
+	if p.rest == nil {
+		p.rest = map[string]string{}
+	}
+	delete(p.rest, tokenParameter)
+	if len(p.rest) > maxParameters {
+		return Trigger{}, &ParameterError{"query", fmt.Sprintf("has %d parameters; %d are the most", len(p.rest), maxParameters)}
+	}
+	for name, value := range p.rest {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+			p.fail(strings.ToValidUTF8(name, "?"), "is no text in UTF-8")
+			delete(p.rest, name)
+		} else if len(value) > maxValue {
+			p.fail(name, "has %d bytes; %d are the most", len(value), maxValue)
+			delete(p.rest, name)
+		}
+	}
+	t := Trigger{
+		Build: p.number("BUILD_REF"), Instance: p.text("WHARF_INSTANCE"), ProjectID: p.number("WHARF_PROJECT_ID"),
+		Group: p.text("REPO_GROUP"), Name: p.text("REPO_NAME"), Credential: p.take("GIT_TOKEN"), Environment: p.text("ENVIRONMENT"),
+		Submodules: p.flag("GIT_SUBMODULES"), LFS: p.flag("GIT_LFS"),
+	}
+	if parameters["BUILD_REF"] == "" {
+		p.fail("BUILD_REF", "is missing: it names the build, as a number")
+	}
+	p.repository(&t, policy)
+	if t.Stage = p.text("RUN_STAGES"); t.Stage == "ALL" {
+		t.Stage = ""
+	}
+	p.inputs(&t)
+	if v := p.take("PRIORITY"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < -100 || n > 100 {
+			p.fail("PRIORITY", "%q: must be a number from -100 to 100", shortened(v))
+		}
+		t.Priority = n
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.rest)) {
+		if !variableName.MatchString(name) {
+			p.fail(shortened(name), "cannot be the name of a variable: letters, digits, \"_\", \"-\" and \".\", beginning with a letter or \"_\"")
+		}
+	}
+	t.Variables = p.rest
+	return t, errors.Join(p.errs...)
+}
+
+// repository takes what says which commit is built.
+func (p *parser) repository(t *Trigger, policy giturl.Policy) {
+	branch, same := p.text("GIT_BRANCH"), p.text("REPO_BRANCH")
+	t.Branch = branch
+	switch {
+	case branch == "":
+		t.Branch = same
+	case same != "" && same != branch:
+		p.fail("REPO_BRANCH", "%q is another branch than GIT_BRANCH, %q", shortened(same), shortened(branch))
+	}
+	if t.Branch == "" {
+		p.fail("GIT_BRANCH", "is missing: it is the branch to build")
+	} else if err := giturl.ValidBranch(t.Branch); err != nil {
+		p.fail("GIT_BRANCH", "%v", err)
+	}
+	address := p.take("GIT_FULLURL")
+	u, err := giturl.Parse(address)
+	switch {
+	case address == "":
+		p.fail("GIT_FULLURL", "is missing: it is the URL to clone")
+	case err != nil:
+		p.fail("GIT_FULLURL", "%v", err)
+	default:
+		if err := policy.Check(u); err != nil {
+			p.fail("GIT_FULLURL", "%v", err)
+		}
+	}
+	t.URL = u
+	t.Commit = strings.ToLower(p.text("GIT_COMMIT"))
+	if t.Commit != "" {
+		if err := giturl.ValidCommit(t.Commit); err != nil {
+			p.fail("GIT_COMMIT", "%v", err)
+		}
+	}
+	for dir := range strings.SplitSeq(p.take("GIT_SPARSE"), ",") {
+		if dir = strings.TrimSpace(dir); dir == "" {
+			continue
+		}
+		if err := inside(dir); err != nil {
+			p.fail("GIT_SPARSE", "%q: %v", shortened(dir), err)
+		}
+		t.Sparse = append(t.Sparse, dir)
+	}
+	if t.Directory = p.text("REPO_DIRECTORY"); t.Directory != "" {
+		if err := inside(t.Directory); err != nil {
+			p.fail("REPO_DIRECTORY", "%q: %v", shortened(t.Directory), err)
+		}
+	}
+}
+
+// inside reports why a path is no directory inside of a repository.
+func inside(dir string) error {
+	if strings.HasPrefix(dir, "/") || strings.HasPrefix(dir, "-") || strings.ContainsAny(dir, "\\\n\r") {
+		return errors.New("must be a path in the repository, with \"/\" between its parts")
+	}
+	for part := range strings.SplitSeq(dir, "/") {
+		if part == "" || part == "." || part == ".." || strings.EqualFold(part, ".git") {
+			return fmt.Errorf("must not have %q as a part", part)
+		}
+	}
+	return nil
+}
+
+// inputs takes VARS, a map in YAML or JSON.
+func (p *parser) inputs(t *Trigger) {
+	text := p.take("VARS")
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	var node yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+		p.fail("VARS", "is no YAML: %v", err)
+		return
+	}
+	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 || node.Content[0].Kind != yaml.MappingNode {
+		p.fail("VARS", "must be a map of names to values, in YAML or JSON")
+		return
+	}
+	t.Inputs = map[string]string{}
+	members := node.Content[0].Content
+	for i := 0; i+1 < len(members); i += 2 {
+		name, value := members[i], members[i+1]
+		switch {
+		case name.Kind != yaml.ScalarNode || name.Value == "":
+			p.fail("VARS", "line %d: a name must be text", name.Line)
+		case value.Kind != yaml.ScalarNode:
+			p.fail("VARS", "%s: must be text, a number, or true or false", shortened(name.Value))
+		default:
+			if _, twice := t.Inputs[name.Value]; twice {
+				p.fail("VARS", "%s: is given twice", shortened(name.Value))
+			}
+			if value.Tag == "!!null" {
+				value.Value = ""
+			}
+			t.Inputs[name.Value] = value.Value
+		}
+	}
+}
+
+// shortened keeps an error readable.
+func shortened(s string) string {
+	if len(s) <= 80 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:77], "") + "..."
+}

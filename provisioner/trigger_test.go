@@ -1,0 +1,113 @@
+package provisioner_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wharfci/wharf/provisioner"
+	"github.com/wharfci/wharf/provisioner/giturl"
+)
+
+// asked is what wharf-api sends.
+func asked() map[string]string {
+	return map[string]string{
+		"BUILD_REF": "123", "REPO_NAME": "shop", "REPO_GROUP": "sales", "REPO_BRANCH": "feature/#1", "GIT_BRANCH": "feature/#1",
+		"GIT_FULLURL": "https://git.example.com/sales/shop.git", "GIT_TOKEN": "t0ken", "RUN_STAGES": "ALL", "ENVIRONMENT": "stage",
+		"VARS": "version: 1.4\nfast: true\n", "WHARF_PROJECT_ID": "9", "WHARF_INSTANCE": "prod", "token": "engine", "EXTRA": "kept",
+	}
+}
+
+func TestParseTrigger(t *testing.T) {
+	got, err := provisioner.ParseTrigger(asked(), giturl.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := giturl.Parse("https://git.example.com/sales/shop.git")
+	want := provisioner.Trigger{
+		Build: 123, Instance: "prod", ProjectID: 9, Group: "sales", Name: "shop", URL: u, Branch: "feature/#1", Credential: "t0ken", Environment: "stage",
+		Inputs: map[string]string{"version": "1.4", "fast": "true"}, Variables: map[string]string{"EXTRA": "kept"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestParseTriggerRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  map[string]string
+		want []string // parameters that the error names
+	}{
+		"no build":          {map[string]string{"BUILD_REF": ""}, []string{"BUILD_REF"}},
+		"no number":         {map[string]string{"BUILD_REF": "-1"}, []string{"BUILD_REF"}},
+		"no URL":            {map[string]string{"GIT_FULLURL": ""}, []string{"GIT_FULLURL"}},
+		"a file":            {map[string]string{"GIT_FULLURL": "file:///etc"}, []string{"GIT_FULLURL"}},
+		"a program":         {map[string]string{"GIT_FULLURL": "ext::sh -c id"}, []string{"GIT_FULLURL"}},
+		"an option":         {map[string]string{"GIT_FULLURL": "--upload-pack=id"}, []string{"GIT_FULLURL"}},
+		"a password":        {map[string]string{"GIT_FULLURL": "https://me:secret@example.com/a.git"}, []string{"GIT_FULLURL"}},
+		"option as branch":  {map[string]string{"GIT_BRANCH": "--upload-pack=id", "REPO_BRANCH": ""}, []string{"GIT_BRANCH"}},
+		"two branches":      {map[string]string{"GIT_BRANCH": "main"}, []string{"REPO_BRANCH"}},
+		"half a commit":     {map[string]string{"GIT_COMMIT": "abc"}, []string{"GIT_COMMIT"}},
+		"a list of inputs":  {map[string]string{"VARS": "[1]"}, []string{"VARS"}},
+		"nested inputs":     {map[string]string{"VARS": "a: {b: 1}"}, []string{"VARS"}},
+		"no YAML":           {map[string]string{"VARS": "a: [}"}, []string{"VARS"}},
+		"priority":          {map[string]string{"PRIORITY": "urgent"}, []string{"PRIORITY"}},
+		"too large":         {map[string]string{"PRIORITY": "1000"}, []string{"PRIORITY"}},
+		"directory outside": {map[string]string{"REPO_DIRECTORY": "../x"}, []string{"REPO_DIRECTORY"}},
+		"sparse option":     {map[string]string{"GIT_SPARSE": "a,--b"}, []string{"GIT_SPARSE"}},
+		"no boolean":        {map[string]string{"GIT_LFS": "maybe"}, []string{"GIT_LFS"}},
+		"control character": {map[string]string{"REPO_NAME": "a\x1bb"}, []string{"REPO_NAME"}},
+		"too long":          {map[string]string{"ENVIRONMENT": strings.Repeat("x", 300)}, []string{"ENVIRONMENT"}},
+		"no UTF-8":          {map[string]string{"EXTRA": "\xff"}, []string{"EXTRA"}},
+		"a variable's name": {map[string]string{"a b": "1"}, []string{"a b"}},
+		"much at once":      {map[string]string{"BUILD_REF": "x", "GIT_FULLURL": "x", "VARS": "x"}, []string{"BUILD_REF", "GIT_FULLURL", "VARS"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := asked()
+			maps.Copy(p, c.set)
+			_, err := provisioner.ParseTrigger(p, giturl.Policy{})
+			if got := named(err); !slices.Equal(got, c.want) {
+				t.Errorf("the error names %q; want %q: %v", got, c.want, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}
+
+// named returns the parameters that an error names, sorted.
+func named(err error) (names []string) {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			names = append(names, named(e)...)
+		}
+		slices.Sort(names)
+		return names
+	}
+	var p *provisioner.ParameterError
+	if !errors.As(err, &p) {
+		return []string{"?"}
+	}
+	return []string{p.Parameter}
+}
+
+func FuzzParseTrigger(f *testing.F) {
+	f.Add("BUILD_REF", "1", "VARS", "a: 1")
+	f.Add("GIT_FULLURL", "git@host:a/b", "GIT_BRANCH", "x")
+	f.Fuzz(func(t *testing.T, a, av, b, bv string) {
+		p := asked()
+		p[a], p[b] = av, bv
+		tr, err := provisioner.ParseTrigger(p, giturl.Policy{})
+		if err == nil && (tr.Branch == "" || tr.URL == giturl.URL{}) {
+			t.Errorf("%+v", tr)
+		}
+	})
+}
