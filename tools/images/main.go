@@ -36,6 +36,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/client"
+
+	"github.com/wharfci/wharf/tools/images/internal/rootfs"
 )
 
 // keyLabel is the image's label that says what it was made from.
@@ -74,10 +76,17 @@ type release struct {
 }
 
 func (w release) write() error {
-	if named, err := reference.ParseNormalizedNamed(w.tag); err != nil {
-		return fmt.Errorf("-tag %s: %w", w.tag, err)
-	} else if _, ok := named.(reference.Tagged); !ok {
-		return fmt.Errorf("-tag %s: must be a name with a tag, such as %s", w.tag, workerTag)
+	named, err := reference.ParseNormalizedNamed(w.tag)
+	if err != nil {
+		return fmt.Errorf("-tag %q: %w", w.tag, err)
+	}
+	if _, ok := named.(reference.Digested); ok || reference.IsNameOnly(named) {
+		return fmt.Errorf("-tag %q: must be a name with a tag, such as %s", w.tag, workerTag)
+	}
+	for arch := range strings.SplitSeq(w.archs, ",") {
+		if !rootfs.Knows(arch) {
+			return fmt.Errorf("-arch: there is no worker image for %q", arch)
+		}
 	}
 	var made []recipe
 	for arch := range strings.SplitSeq(w.archs, ",") {

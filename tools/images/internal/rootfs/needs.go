@@ -19,6 +19,12 @@ var machines = map[string]machine{
 	"arm64": {elf.EM_AARCH64, "usr/lib/aarch64-linux-gnu"},
 }
 
+// Knows reports whether there are machines of that architecture, as Debian and Go name it, that [Tree.Pick] can look for libraries for.
+func Knows(arch string) bool {
+	_, ok := machines[arch]
+	return ok
+}
+
 // picker moves files from a tree to another one.
 type picker struct {
 	from, to Tree
@@ -51,8 +57,8 @@ func (p picker) needs(name string, content []byte) []error {
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", name, err)}
 	}
-	m, ok := machines[p.arch]
-	if !ok || f.Machine != m.elf {
+	m := machines[p.arch]
+	if f.Machine != m.elf {
 		return []error{fmt.Errorf("%s is a program for %s, not for %s", name, f.Machine, p.arch)}
 	}
 	var errs []error
