@@ -23,6 +23,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -53,20 +54,43 @@ func main() {
 	flag.BoolVar(&w.update, "update", false, "take the newest packages for the worker image")
 	fetch := flag.Bool("fetch", false, "only fetch what the worker image needs")
 	flag.Parse()
-	err := func() error {
-		switch {
-		case *fetch:
-			_, err := workerSet(runtime.GOARCH, false)
-			return err
-		case w.dir != "":
-			return w.write()
-		}
-		return run(context.Background(), *out, *namespace, flag.Args())
-	}()
+	err := together(flag.CommandLine)
+	switch {
+	case err != nil:
+	case *fetch:
+		_, err = workerSet(runtime.GOARCH, false)
+	case w.dir != "":
+		err = w.write()
+	default:
+		err = run(context.Background(), *out, *namespace, flag.Args())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
+}
+
+// together returns an error for flags and names of which some would do nothing.
+func together(f *flag.FlagSet) error {
+	var modes []string
+	release := false
+	f.Visit(func(set *flag.Flag) {
+		switch set.Name {
+		case "arch", "tag", "update":
+			release = true
+		default:
+			modes = append(modes, "-"+set.Name)
+		}
+	})
+	switch {
+	case len(modes) > 1:
+		return fmt.Errorf("%s: one of these at a time", strings.Join(modes, ", "))
+	case release && !slices.Contains(modes, "-oci"):
+		return errors.New("-arch, -tag and -update are for -oci")
+	case f.NArg() > 0 && (slices.Contains(modes, "-oci") || slices.Contains(modes, "-fetch")):
+		return fmt.Errorf("%s is for the worker image alone, and takes no name", modes[0])
+	}
+	return nil
 }
 
 // release is what is asked for of the worker image.
