@@ -4,9 +4,10 @@ export PATH := $(PATH):/usr/local/go/bin
 # One way to compile everything, so that nothing is compiled twice; the race detector alone needs C.
 export CGO_ENABLED := 0
 
+comma := ,
 benchmarks = go test -run '^$$' -bench . -benchtime 3x
 
-.PHONY: help run test podman kubernetes current check format bench soak images build clean
+.PHONY: help run test podman kubernetes current check format bench soak images build image clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -76,6 +77,10 @@ images: ## make the images of the tests and examples and load them into Docker
 
 build: ## bin/wharf
 	go build -o bin/wharf ./cmd/wharf
+
+image: ## bin/image/worker*.tar: the image that workers run in, Wharf and Git; IMAGE=NAME:TAG, ARCH=amd64,arm64
+	@go build -o bin/ ./tools/images
+	@bin/images -oci bin/image -update -arch $(or $(ARCH),amd64$(comma)arm64) $(if $(IMAGE),-tag '$(IMAGE)')
 
 clean: ## remove what make has made, also in the user's cache directory
 	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/wharf-ci/images"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -21,7 +22,7 @@ const (
 // certificates is where Debian keeps the certificates of the authorities that it trusts.
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
-// recipes returns the recipes of all images; those that are not asked for may lack what costs time to find out.
+// recipes returns the recipes of all images but the worker's, which has to be named; those that are not asked for may lack what costs time to find out.
 func recipes(names []string) ([]recipe, error) {
 	box, err := findBusybox()
 	if err != nil {
@@ -49,6 +50,13 @@ func recipes(names []string) ([]recipe, error) {
 			return nil, err
 		}
 		all = append(all, recipe{name: "helper", tags: []string{"localhost/wharf/helper:1"}, ingredients: []string{h.key()}, layers: []func(*layer) error{h.fill}})
+	}
+	if slices.Contains(names, "worker") {
+		w, err := workerRecipe(runtime.GOARCH, workerTag, false)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
 	}
 	if len(names) > 0 && !slices.Contains(names, "wharf") {
 		return all, nil

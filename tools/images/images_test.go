@@ -4,10 +4,12 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,6 +125,27 @@ func TestPick(t *testing.T) {
 	got, err := pick([]string{"go"})
 	if err != nil || len(got) != 1 || got[0].name != "go" {
 		t.Errorf("pick: %v, %v", got, err)
+	}
+}
+
+// TestTogether refuses flags of which some would do nothing.
+func TestTogether(t *testing.T) {
+	for args, good := range map[string]bool{
+		"": true, "busybox go": true, "-o=x busybox": true, "-containerd=x worker": true, "-fetch": true, "-oci=x -arch=arm64 -tag=a:1 -update": true,
+		"-oci=x busybox": false, "-fetch worker": false, "-arch=arm64 worker": false, "-update": false, "-o=x -tag=a:1": false, "-o=x -oci=y": false, "-fetch -oci=x": false,
+	} {
+		f := flag.NewFlagSet("images", flag.ContinueOnError)
+		for _, name := range []string{"o", "containerd", "oci", "arch", "tag"} {
+			f.String(name, "", "")
+		}
+		f.Bool("update", false, "")
+		f.Bool("fetch", false, "")
+		if err := f.Parse(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		if err := together(f); (err == nil) != good {
+			t.Errorf("%q: %v", args, err)
+		}
 	}
 }
 

@@ -13,9 +13,10 @@ import (
 	"time"
 )
 
-// layer writes a tar in which only names, modes and contents count: owner root, time zero, the order of the calls. The
+// layer writes a tar in which only names, modes and contents count: owner root, one time for all, the order of the calls. The
 // first error stays and is returned by close.
 type layer struct {
+	at  time.Time
 	out *os.File
 	buf *bufio.Writer
 	sum hash.Hash
@@ -29,8 +30,8 @@ type madeLayer struct {
 	digest string // SHA-256, in hexadecimal digits
 }
 
-func makeLayer(name string, fill func(*layer) error) (madeLayer, error) {
-	l, err := newLayer(name)
+func makeLayer(name string, at time.Time, fill func(*layer) error) (madeLayer, error) {
+	l, err := newLayer(name, at)
 	if err != nil {
 		return madeLayer{}, err
 	}
@@ -42,12 +43,12 @@ func makeLayer(name string, fill func(*layer) error) (madeLayer, error) {
 	return madeLayer{name, digest}, err
 }
 
-func newLayer(name string) (*layer, error) {
+func newLayer(name string, at time.Time) (*layer, error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	l := &layer{out: f, buf: bufio.NewWriterSize(f, 1<<20), sum: sha256.New()}
+	l := &layer{at: at, out: f, buf: bufio.NewWriterSize(f, 1<<20), sum: sha256.New()}
 	l.tar = tar.NewWriter(io.MultiWriter(l.buf, l.sum))
 	return l, nil
 }
@@ -65,7 +66,7 @@ func (l *layer) header(h tar.Header) {
 	if l.err != nil {
 		return
 	}
-	h.ModTime, h.Format = time.Unix(0, 0), tar.FormatPAX
+	h.ModTime, h.Format = l.at, tar.FormatPAX
 	l.err = l.tar.WriteHeader(&h)
 }
 
