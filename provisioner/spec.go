@@ -27,6 +27,8 @@ const Port = workerPort
 type Order struct {
 	// Worker is put as a label on what the build makes.
 	Worker string `json:"worker"`
+	// Project is whose caches the build uses.
+	Project string `json:"project"`
 	// Stage and Environment are empty for all and none.
 	Stage       string            `json:"stage,omitempty"`
 	Environment string            `json:"environment,omitempty"`
@@ -53,7 +55,11 @@ func (t *Trigger) order() Order {
 			vars[name] = value
 		}
 	}
-	return Order{Worker: workerID(t.Instance, t.Build), Stage: t.Stage, Environment: t.Environment, Inputs: t.Inputs, Variables: vars}
+	project := []string{"provisioner", t.Instance, known["WHARF_PROJECT_ID"], t.Group, t.Name}
+	if t.ProjectID == 0 && t.Name == "" {
+		project = append(project, t.URL.String())
+	}
+	return Order{Worker: workerID(t.Instance, t.Build), Project: strings.Join(project, "\n"), Stage: t.Stage, Environment: t.Environment, Inputs: t.Inputs, Variables: vars}
 }
 
 // task is the worker's task: a container that clones, and the one that builds.

@@ -70,7 +70,7 @@ func workerRecipe(arch, tag string, update bool) (recipe, error) {
 		return recipe{}, err
 	}
 	w := worker{packages: packages}
-	if w.binary, w.version, err = buildWharf(arch); err != nil {
+	if w.binary, w.version, err = buildWharf(arch, update); err != nil {
 		return recipe{}, err
 	}
 	at, err := w.time()
@@ -96,8 +96,9 @@ func workerSet(arch string, update bool) (*debian.Set, error) {
 	return debian.Open(cache, arch, workerPackages, update)
 }
 
-// buildWharf builds wharf, and returns it with its version. The file stays, since Go does not link one anew that is as it should be.
-func buildWharf(arch string) (binary []byte, version string, err error) {
+// buildWharf builds wharf, and returns it with its version. One that is to be given away says nothing of the directory that it was built in; for the tests all that Wharf
+// imports would be compiled a second time for that. The file stays, since Go does not link one anew that is as it should be.
+func buildWharf(arch string, release bool) (binary []byte, version string, err error) {
 	dir := filepath.Join("bin", "worker", arch)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, "", err
@@ -111,7 +112,7 @@ func buildWharf(arch string) (binary []byte, version string, err error) {
 		return nil, "", err
 	}
 	file := filepath.Join(dir, "wharf")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "github.com/wharfci/wharf/cmd/wharf")
+	cmd := exec.Command("go", "build", fmt.Sprintf("-trimpath=%v", release), "-ldflags=-s -w", "-o", file, "github.com/wharfci/wharf/cmd/wharf")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, "", fmt.Errorf("%s: %w\n%s", cmd, err, out)

@@ -122,6 +122,9 @@ func readID(path string) (string, error) {
 	return id, nil
 }
 
+// Path returns the directory.
+func (d *Dir) Path() string { return d.path }
+
 // Host returns the ID of this state directory on this machine, for [LabelHost]. It is random, and stays the same.
 func (d *Dir) Host() string { return d.host }
 

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +22,8 @@ import (
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/rest"
 	"github.com/wharfci/wharf/cmd/wharf/internal/served"
+	"github.com/wharfci/wharf/provisioner"
+	"github.com/wharfci/wharf/provisioner/report"
 	"github.com/wharfci/wharf/worker"
 	"github.com/wharfci/wharf/worker/journal"
 	"github.com/wharfci/wharf/worker/lease"
@@ -33,6 +39,10 @@ type working struct {
 	tokenFile    string
 	cert, key    string
 	linger       time.Duration
+	order        string
+	report       bool
+	of           provisioner.Order
+	begun        bool
 	log          hclog.Logger
 	serving      *served.Serving
 	spans        *tracing
@@ -59,7 +69,7 @@ directory: steps that run are followed, and none runs twice.`,
   wharf logs --follow 127.0.0.1:7500`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: directories,
-		RunE:              func(cmd *cobra.Command, args []string) error { return w.run(cmd.Context(), directory(args)) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return w.told(w.run(cmd.Context(), directory(args))) },
 	}
 	w.addBuild(cmd)
 	f := cmd.Flags()
@@ -70,8 +80,56 @@ directory: steps that run are followed, and none runs twice.`,
 	f.StringVar(&w.tokenFile, "token-file", "", "`file` with the token that clients have to show (default: $WHARF_WORKER_TOKEN, or a random one)")
 	f.StringVar(&w.cert, "tls-cert", "", "`file` with the certificate of the API, in PEM")
 	f.StringVar(&w.key, "tls-key", "", "`file` with its key, in PEM")
+	f.StringVar(&w.order, "order", "", "`file` with what a provisioner asks for: stage, environment, inputs and variables, in JSON")
+	f.BoolVar(&w.report, "report", false, "tell each state of the build on standard output, as a line of JSON")
 	f.DurationVar(&w.linger, "linger", 24*time.Hour, "how long to serve a build that has ended")
 	return cmd
+}
+
+// tell reports a state, if that is wanted.
+func (w *working) tell(state report.State, reason string) {
+	if w.report {
+		if err := report.Write(os.Stdout, report.Line{State: state, Reason: reason}); err != nil {
+			w.log.Warn("a state could not be reported", "state", state, "error", err)
+		}
+	}
+}
+
+// told reports why there is no build at all.
+func (w *working) told(err error) error {
+	var e *exit
+	if errors.As(err, &e) && e.err != nil && !w.begun {
+		w.tell(report.Errored, e.err.Error())
+	}
+	return err
+}
+
+// reported are the words for how a build ended.
+var reported = map[worker.State]report.State{worker.Succeeded: report.Succeeded, worker.Failed: report.Failed, worker.Cancelled: report.Cancelled}
+
+// ordered takes what the provisioner asks for, for what no flag says.
+func (w *working) ordered() error {
+	if w.order == "" {
+		return nil
+	}
+	text, err := os.ReadFile(w.order)
+	if err == nil {
+		err = json.Unmarshal(text, &w.of)
+	}
+	if err != nil {
+		return fmt.Errorf("--order %s: %w", w.order, err)
+	}
+	w.environment = cmp.Or(w.environment, w.of.Environment)
+	if len(w.stages) == 0 && w.of.Stage != "" {
+		w.stages = []string{w.of.Stage}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.of.Inputs)) {
+		w.inputs = append(w.inputs, name+"="+w.of.Inputs[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.of.Variables)) {
+		w.vars = append(w.vars, name+"="+w.of.Variables[name])
+	}
+	return nil
 }
 
 // run runs the worker.
@@ -79,6 +137,9 @@ func (w *working) run(ctx context.Context, dir string) error {
 	w.log = hclog.New(&hclog.LoggerOptions{Name: "worker", Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd()))})
 	w.output = &choice{}
 	if err := w.validate(); err != nil {
+		return wrong(err)
+	}
+	if err := w.ordered(); err != nil {
 		return wrong(err)
 	}
 	token, err := readToken(w.tokenFile)
@@ -116,6 +177,8 @@ func (w *working) run(ctx context.Context, dir string) error {
 	if secure == nil && !loopback(w.listen) {
 		w.log.Warn("without --tls-cert the token, and all that the build prints, can be read on the network", "address", w.serving.Listens)
 	}
+	w.begun = true
+	w.tell(report.Running, "")
 	out, err := b.Run(context.Background())
 	if errors.Is(err, worker.ErrNotResumed) {
 		return trouble(fmt.Errorf("%w; start the worker again", err))
@@ -123,6 +186,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	w.spans.close()
 	rest.Now()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
+	w.tell(cmp.Or(reported[out.State], report.Errored), out.Reason)
 	if err != nil {
 		w.log.Error("not everything went well", "error", err)
 	}
@@ -144,6 +208,7 @@ func (w *working) serveOn(ctx context.Context) {
 	select {
 	case <-w.serving.Released():
 		w.log.Info("everything was taken")
+		w.tell(report.Released, "")
 	case <-t.C:
 		w.log.Warn("nobody said that everything was taken", "after", w.linger.String())
 	case <-ctx.Done():
@@ -185,6 +250,10 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	cfg.State, cfg.Results, cfg.Resume = state, w.results, true
 	of := p.identity(opts)
 	cfg.Instance, cfg.ProjectID = of.instance, of.project
+	if w.of.Worker != "" {
+		cfg.Labels = map[string]string{provisioner.LabelWorker: w.of.Worker}
+		cfg.Project = w.of.Project
+	}
 	cfg.Observe = func(events []worker.Event) { w.spans.observe(events) }
 	if b, err = worker.New(cfg); err != nil {
 		close()
