@@ -92,6 +92,9 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 			args = append(args, "--"+name+"="+value)
 		}
 	}
+	if p.cfg.Policy.HTTP {
+		args = append(args, "--allow-http")
+	}
 	flag("commit", t.Commit)
 	flag("user", p.cfg.Clone.User)
 	if t.Submodules {

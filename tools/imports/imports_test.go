@@ -61,7 +61,7 @@ var layers = map[string][]string{
 	"driver":      {},
 	"pipeline":    {},
 	"worker":      {"api", "pipeline", "driver"},
-	"provisioner": {"api", "driver"},
+	"provisioner": {"api", "driver", "worker/mask"},
 	"aggregator":  {"api", "driver"},
 	"cmd":         {"api", "aggregator", "provisioner", "worker", "pipeline", "driver"},
 	"examples":    {"worker", "pipeline", "driver"},
@@ -104,6 +104,27 @@ func TestDriverIsLight(t *testing.T) {
 		for _, dep := range packages[module+"/"+name].Deps {
 			if d := rel(dep); d != "" && !within(d, name) {
 				t.Errorf("%s depends on %s: it must import nothing else of ours", name, d)
+			}
+		}
+	}
+}
+
+// TestProvisionerParts keeps what both ends of a container use free of what only one of them has: the clone runs in a small image, and what
+// is a URL or a report must not depend on how a worker is started.
+func TestProvisionerParts(t *testing.T) {
+	packages := list(t)
+	for name, allowed := range map[string][]string{
+		"provisioner/giturl": nil,
+		"provisioner/report": nil,
+		"provisioner/clone":  {"provisioner/giturl", "worker/mask", "github.com/agext/levenshtein"},
+	} {
+		for _, dep := range packages[module+"/"+name].Deps {
+			short := dep
+			if d := rel(dep); d != "" {
+				short = d
+			}
+			if !packages[dep].Standard && !strings.HasPrefix(dep, "vendor/") && !slices.Contains(allowed, short) {
+				t.Errorf("%s depends on %s: beside the standard library only %v are allowed", name, short, allowed)
 			}
 		}
 	}
@@ -161,7 +182,7 @@ func TestDriversStandAlone(t *testing.T) {
 					t.Errorf("%s links the client of %s", from, other)
 				}
 			}
-		case belongsTo(from) == "" && (within(from, "driver") || within(from, "pipeline") || within(from, "worker")):
+		case belongsTo(from) == "" && (within(from, "driver") || within(from, "pipeline") || within(from, "worker") || within(from, "provisioner")):
 			if linked := runtimes(packages, p.ImportPath); linked != nil {
 				t.Errorf("%s links the client of %v: only a driver may", from, linked)
 			}

@@ -1,0 +1,49 @@
+package clone
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+)
+
+// checkSparse checks the sparse paths and puts them into one form.
+func (c *cloner) checkSparse() error {
+	var paths []string
+	for _, p := range c.o.Sparse {
+		clean := path.Clean("/" + p)[1:]
+		switch {
+		case clean == "" || strings.Contains("/"+p+"/", "/../"):
+			return invalid(fmt.Errorf("the sparse path %q is no directory below the top of the repository", p))
+		case strings.ContainsFunc(p, unicode.IsControl) || strings.ContainsAny(p, `*?[]\"`):
+			return invalid(fmt.Errorf("the sparse path %q contains control characters, or one of * ? [ ] \\ \"", p))
+		}
+		paths = append(paths, clean)
+	}
+	c.o.Sparse = paths
+	return nil
+}
+
+// setSparse says which directories are checked out, before anything is.
+func (c *cloner) setSparse(ctx context.Context) error {
+	if len(c.o.Sparse) == 0 {
+		return nil
+	}
+	_, err := c.call(ctx, command{dir: c.o.Dir, in: strings.Join(c.o.Sparse, "\n") + "\n", args: []string{"sparse-checkout", "set", "--cone", "--stdin"}})
+	return err
+}
+
+// sparsePaths sees that the paths are there: of one that is not Git says nothing, and checks nothing out.
+func (c *cloner) sparsePaths(ctx context.Context) error {
+	for _, p := range c.o.Sparse {
+		out, err := c.local(ctx, c.o.Dir, "ls-tree", "-d", "-z", "HEAD", "--", p)
+		if err != nil {
+			return err
+		}
+		if out == "" {
+			return &Error{Reason: NoPath, Err: fmt.Errorf("%q", p)}
+		}
+	}
+	return nil
+}
