@@ -28,8 +28,10 @@ type member struct {
 	worker   Worker
 	read     bool // somebody reads its log
 	refusal  string
-	deleted  bool // by this provisioner
-	released bool // somebody has taken everything
+	whole    bool      // it was made by this provisioner, and is complete
+	seen     time.Time // when this provisioner first saw it
+	deleted  bool      // by this provisioner
+	released bool      // somebody has taken everything
 }
 
 func newFleet() *fleet {
@@ -54,18 +56,36 @@ func (f *fleet) reachable() error {
 	return f.trouble
 }
 
-// add takes in a task, if it is not there.
+// add takes in a task that this provisioner has made.
 func (f *fleet) add(t driver.Task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.addLocked(t)
+	f.addLocked(t).whole = true
 }
+
+// settled returns how long a task of another provisioner has to wait before it may be started: the other may still be making it, and some runtimes show it
+// meanwhile. The other one starts it itself as soon as it can.
+func (f *fleet) settled(id driver.TaskID) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byTask[id]
+	if m == nil {
+		return settling
+	}
+	if m.whole {
+		return 0
+	}
+	return settling - time.Since(m.seen)
+}
+
+// settling is longer than the making of a task takes, its image being there.
+var settling = 20 * time.Second
 
 func (f *fleet) addLocked(t driver.Task) *member {
 	if m := f.byTask[t.ID]; m != nil {
 		return m
 	}
-	m := &member{task: t, worker: workerOf(t)}
+	m := &member{task: t, worker: workerOf(t), seen: time.Now()}
 	m.worker.History = []Change{{State: Queued, Time: t.Created}}
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet
 		delete(f.byTask, old.task.ID)

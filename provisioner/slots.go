@@ -198,6 +198,11 @@ func (p *Provisioner) startNext(ctx context.Context, t *table, alive map[string]
 	queue = arrange(queue, running)
 	reasons := map[string]string{}
 	for _, next := range queue {
+		if wait := p.fleet.settled(alive[next.id].ID); wait > 0 {
+			reasons[next.id] = "another provisioner is to start it"
+			time.AfterFunc(wait, p.poke)
+			continue
+		}
 		w := workerOf(alive[next.id])
 		err := p.take(ctx, t, &w)
 		var full errFull
