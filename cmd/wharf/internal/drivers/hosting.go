@@ -113,7 +113,7 @@ func (h *Hosting) socket(inside *url.URL, address string) []string {
 // inCluster is a cluster's URL for a pod: it finds the API server by itself, and stays in its namespace.
 func inCluster(u url.URL) string {
 	q := u.Query()
-	for _, of := range []string{"kubeconfig", "context", "server", "gate"} {
+	for _, of := range []string{"kubeconfig", "context", "gate"} {
 		q.Del(of)
 	}
 	u.User, u.Host, u.Path, u.RawQuery = nil, "", "", q.Encode()
