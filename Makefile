@@ -21,22 +21,22 @@ run: ## build wharf and run examples/hello with it, in real containers
 test: ## all checks and all tests
 	@scripts/setup test
 	@scripts/check source
-	@scripts/with-docker -lock=test busybox,go,wharf scripts/check tests
+	@scripts/with-docker -lock=test busybox,go,wharf,worker scripts/check tests
 	@scripts/with-containerd -lock=test "" scripts/check driver containerd
-	@scripts/with-podman -lock=test busybox scripts/check driver podman
+	@scripts/with-podman -lock=test busybox,worker scripts/check driver podman
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
-	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
+	@scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
 	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
 	@scripts/check author
 
 podman: ## the tests of the Podman driver alone, rootful and rootless
 	@scripts/setup test
-	@scripts/with-podman -lock=test busybox scripts/check driver podman
+	@scripts/with-podman -lock=test busybox,worker scripts/check driver podman
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
 
 kubernetes: ## the tests of the Kubernetes driver alone
 	@scripts/setup test
-	@scripts/with-kubernetes -lock=test helper scripts/check driver kubernetes
+	@scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
 
 current: ## the tests of the drivers for Docker and containerd on current versions of these, which are built first
 	@scripts/setup test

@@ -122,7 +122,7 @@ func begin(t *testing.T, flags ...string) *system {
 func (s *system) warm() {
 	s.t.Helper()
 	ctx := s.t.Context()
-	id, err := s.builds.Create(ctx, driver.TaskSpec{Name: "warm", Container: driver.Container{Image: "localhost/wharf/busybox:1", Args: []string{"true"}}})
+	id, err := s.builds.Create(ctx, driver.TaskSpec{Name: "warm", Container: driver.Container{Image: "localhost/wharf/busybox:1", Entrypoint: []string{"/bin/true"}}})
 	if err == nil {
 		err = s.builds.Start(ctx, id)
 	}
@@ -459,8 +459,16 @@ func TestDelete(t *testing.T) {
 		}
 		tasks = len(list)
 	}
+	for w, err := range s.client.Watch(t.Context()) { // the queue is looked at when the trigger has been answered
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.ID == queued.ID && w.Position == 1 {
+			break
+		}
+	}
 	list, err := s.client.Workers(t.Context())
-	if err != nil || len(list) != 2 || list[0].ID != queued.ID || list[0].Position != 1 || list[0].Reason == "" {
+	if err != nil || len(list) != 2 || list[0].ID != queued.ID || list[0].Reason == "" {
 		t.Errorf("the list is %+v, %v", list, err)
 	}
 	for _, id := range []string{queued.ID, running.ID} {
