@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -148,6 +149,18 @@ func TestSHA256(t *testing.T) {
 	}
 	if r, _ := must(t, Options{URL: url + "/new.git", Branch: "main", Commit: first}); r.Commit != first {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A server that only serves files knows no depth, and works.
+func TestServerOfFiles(t *testing.T) {
+	h, commits := history(t)
+	git(t, h.root+"/group/name.git", "update-server-info")
+	url, _ := serve(t, http.FileServer(http.Dir(h.root)))
+	for _, commit := range []string{"", commits[1]} {
+		if r, _ := must(t, Options{URL: url + "/group/name.git", Branch: "main", Commit: commit}); commit != "" && r.Commit != commit || r.Branch != "main" {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 
