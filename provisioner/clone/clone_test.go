@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -150,10 +152,23 @@ func TestSHA256(t *testing.T) {
 	}
 }
 
+// A server that only serves files knows no depth, and works.
+func TestServerOfFiles(t *testing.T) {
+	h, commits := history(t)
+	git(t, h.root+"/group/name.git", "update-server-info")
+	url, _ := serve(t, http.FileServer(http.Dir(h.root)))
+	for _, commit := range []string{"", commits[1]} {
+		if r, _ := must(t, Options{URL: url + "/group/name.git", Branch: "main", Commit: commit}); commit != "" && r.Commit != commit || r.Branch != "main" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func TestSparse(t *testing.T) {
 	h := newHost(t)
 	h.repo("mono.git")
-	h.commit("mono.git", "main", map[string]string{"top": "t", "a/b/c": "abc", "a/d": "ad", "e f/ü": "ef", "big/file": "never"})
+	old := h.commit("mono.git", "main", map[string]string{"top": "t", "a/b/c": "abc", "a/d": "ad", "e f/ü": "ef", "big/file": "never"})
+	h.commit("mono.git", "main", map[string]string{"big/file": "later"})
 	for _, filter := range []string{"true", "false"} {
 		url, _ := serve(t, h.handler("uploadpack.allowFilter="+filter))
 		_, dir := must(t, Options{URL: url + "/mono.git", Branch: "main", Sparse: []string{"a/b/", "/e f"}})
@@ -164,6 +179,9 @@ func TestSparse(t *testing.T) {
 		}
 		if filter == "true" && !strings.Contains(git(t, dir, "rev-list", "--objects", "--missing=print", "HEAD"), "?") {
 			t.Error("everything was fetched")
+		}
+		if _, dir = must(t, Options{URL: url + "/mono.git", Branch: "main", Commit: old, Sparse: []string{"big"}}); read(t, dir, "big/file") != "never" || exists(dir, "a") {
+			t.Error("not the commit that is wanted")
 		}
 		fails(t, Options{URL: url + "/mono.git", Branch: "main", Sparse: []string{"a", "nowhere"}}, NoPath, `"nowhere"`)
 		fails(t, Options{URL: url + "/mono.git", Branch: "main", Sparse: []string{"top"}}, NoPath)
@@ -211,6 +229,30 @@ func TestToken(t *testing.T) {
 	fails(t, Options{URL: url + "/group/name.git", Branch: "main", TokenFile: write(t, "-----BEGIN OPENSSH PRIVATE KEY-----\n")}, Invalid, "SSH URL")
 	fails(t, Options{URL: url + "/group/name.git", Branch: "main", TokenFile: write(t, " \n")}, Invalid, "is empty")
 	fails(t, Options{URL: url + "/group/name.git", Branch: "main", TokenFile: "/nonexistent/token"}, Invalid, "/nonexistent/token")
+}
+
+// Neither arguments nor environment of any run of Git have the token.
+func TestTokenIsNotShown(t *testing.T) {
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	seen := filepath.Join(bin, "seen")
+	script := "#!/bin/sh\n{ echo \"$@\"; env; } >>'" + seen + "'\nexec '" + real + "' \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "git"), []byte(script), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	h := nested(t)
+	url, _ := serve(t, basic("oauth2", "s3cret", h.handler()))
+	_, out, err := try(t, Options{URL: url + "/group/top.git", Branch: "main", Submodules: true, TokenFile: write(t, "s3cret")})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if text := read(t, seen); strings.Contains(text, "s3cret") || !strings.Contains(text, "GIT_CONFIG_COUNT") {
+		t.Errorf("%s", text)
+	}
 }
 
 func TestCertificate(t *testing.T) {

@@ -13,6 +13,9 @@ import (
 // probe is the name of a repository in .git that has commits without files, for a while.
 const probe = "wharf-probe"
 
+// deepest fetches the history that a shallow repository lacks; unlike --unshallow also where it lacks none.
+const deepest = "--depth=2147483647"
+
 // fetch makes the repository, brings the branch into it, and returns the commit to check out.
 func (c *cloner) fetch(ctx context.Context) (string, error) {
 	format := "sha1"
@@ -124,7 +127,7 @@ func (c *cloner) fetchCommit(ctx context.Context, tip, format string) error {
 		return err
 	}
 	c.out.say("the server does not give single commits; fetching the whole branch")
-	if err := c.pull(ctx, c.o.Dir, All, c.refspec(), "--unshallow"); err != nil {
+	if err := c.pull(ctx, c.o.Dir, All, c.refspec(), deepest); err != nil {
 		return err
 	}
 	if reached, err = c.reaches(ctx, c.o.Dir); err == nil && !reached {

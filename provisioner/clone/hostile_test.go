@@ -69,6 +69,7 @@ const advertised = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pa
 
 // Whatever a server does, the clone ends with an error, and leaves nothing.
 func TestHostileServers(t *testing.T) {
+	t.Parallel() // they wait
 	hang := func(conn net.Conn) { io.Copy(io.Discard, conn) }
 	for name, c := range map[string]struct {
 		serve func(net.Conn)
@@ -121,6 +122,7 @@ func TestHostileServers(t *testing.T) {
 
 // A server that sends a byte now and then is slow too, and one that goes on for ever ends by the time limit.
 func TestSlowServers(t *testing.T) {
+	t.Parallel() // they wait
 	for name, c := range map[string]struct{ pause, timeout time.Duration }{
 		"slow":    {2500 * time.Millisecond, 5 * time.Minute},
 		"endless": {time.Millisecond, 5 * time.Second},
@@ -266,6 +268,7 @@ func (w writer) Write(p []byte) (int, error) {
 
 // A server that is right until it sends the pack, and then breaks it, is found out.
 func TestBrokenPacks(t *testing.T) {
+	t.Parallel() // they wait
 	h, _ := history(t)
 	real := h.handler()
 	for name, c := range map[string]struct {
@@ -288,6 +291,7 @@ func TestBrokenPacks(t *testing.T) {
 		}, TooSlow},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			url, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method != http.MethodPost {
 					real.ServeHTTP(w, r)

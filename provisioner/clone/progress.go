@@ -42,7 +42,8 @@ func (p *progress) stream(quiet bool) *stream { return &stream{p: p, quiet: quie
 
 const (
 	longLine = 4 << 10 // of a longer line the rest is left out
-	kept     = 12      // lines, for the error
+	kept     = 10      // lines, for the error
+	longWord = 500     // of a longer line the error leaves out the rest: a log keeps it as one line
 )
 
 // stream is the standard error of one run. It is used by one goroutine at a time.
@@ -104,6 +105,9 @@ func (s *stream) flush(redrawn bool) {
 		}
 		s.drawn = time.Now()
 	} else if line := plainText(text); !idle.MatchString(line) {
+		if len(line) > longWord {
+			line = strings.ToValidUTF8(line[:longWord], "") + "…"
+		}
 		s.last = append(s.last, line)
 		s.last = s.last[max(0, len(s.last)-kept):]
 	}

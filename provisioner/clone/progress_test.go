@@ -18,7 +18,7 @@ func TestProgress(t *testing.T) {
 		{"the end of a display", "1%\r2%\r", "2%\n", "2%"},
 		{"a token", "fatal: s3cret is wrong\n", "fatal: *** is wrong\n", "fatal: *** is wrong"},
 		{"a token with something between", "s3\x01cr\x1b[2Jet\n", "***\n", "***"},
-		{"a token that is cut", long + "s3cret and more\n", long + "…\n", long + "…"},
+		{"a token that is cut", long + "s3cret and more\n", long + "…\n", long[:longWord] + "…"},
 		{"colours", "\x1b[31mred\x1b[m \x1b[1;2Hx\x1b[?25my\x1b]0;title\x07z\n", "\x1b[31mred\x1b[m xy]0;titlez\x1b[0m\n", "red xy]0;titlez"},
 		{"pretence", "a\u202eb\u2028c\x9bd\xffe\u200bf\x08g\tk\n", "abc\ufffdd\ufffdefg\tk\n", "abc\ufffdd\ufffdefg\tk"},
 	} {

@@ -186,6 +186,7 @@ func TestSSHSubmodules(t *testing.T) {
 
 // An SSH server that takes the connection and says nothing, or garbage.
 func TestHostileSSH(t *testing.T) {
+	t.Parallel() // they wait
 	userKey, _ := key(t)
 	for name, c := range map[string]struct {
 		serve func(net.Conn)

@@ -106,7 +106,7 @@ func (c *cloner) submodule(ctx context.Context, dir, path string) error {
 	_, err := c.remote(ctx, dir, append(args, "--", path)...)
 	if c.o.Depth != All && reason(err) == NoCommit {
 		c.out.say("the server does not give single commits; fetching all of submodule %s", path)
-		if _, err := c.remote(ctx, filepath.Join(dir, path), "fetch", "--progress", "--unshallow", "--", "origin", "+refs/heads/*:refs/remotes/origin/*"); err != nil {
+		if _, err := c.remote(ctx, filepath.Join(dir, path), "fetch", "--progress", deepest, "--", "origin", "+refs/heads/*:refs/remotes/origin/*"); err != nil {
 			return err
 		}
 		_, err = c.remote(ctx, dir, "submodule", "update", "--progress", "--", path)

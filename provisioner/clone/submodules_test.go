@@ -59,6 +59,24 @@ func TestSubmodules(t *testing.T) {
 	}
 }
 
+// The commit of a submodule may be on another branch than its default one, which has no more to give.
+func TestSubmoduleOfAnotherBranch(t *testing.T) {
+	h := newHost(t)
+	h.repo("top.git")
+	h.repo("sub.git")
+	h.commit("sub.git", "main", map[string]string{"file": "main"})
+	h.commit("sub.git", "other", map[string]string{"file": "old"})
+	old := git(t, h.root+"/sub.git", "rev-parse", "other")
+	h.commit("sub.git", "other", map[string]string{"file": "new"})
+	h.commit("top.git", "main", map[string]string{".gitmodules": modules("sub", "../sub.git"), "sub": "gitlink:" + old})
+	for _, config := range []string{"protocol.version=2", "protocol.version=0"} {
+		url, _ := serve(t, h.handler(config))
+		if _, dir := must(t, Options{URL: url + "/top.git", Branch: "main", Submodules: true}); read(t, dir, "sub/file") != "old" {
+			t.Errorf("%s: not the commit that is wanted", config)
+		}
+	}
+}
+
 // Each URL is judged before anyone connects to it, and a credential is shown to the one server that it is for.
 func TestSubmodulesElsewhere(t *testing.T) {
 	other := nested(t)
