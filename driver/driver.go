@@ -21,7 +21,8 @@ type Driver interface {
 	// Create makes a task and starts nothing of it. It pulls the images that the
 	// spec's pull policy asks for, and returns when the task can be started.
 	//
-	// A failed or cancelled Create leaves nothing behind.
+	// A failed or cancelled Create leaves nothing behind. Until Create returns, others may see the task, as
+	// [StateUnknown], and Start refuses it with FailedPrecondition; so stays one whose Create died half-way.
 	//
 	// Errors: AlreadyExists if the owner has a task of that name (running or
 	// not); InvalidArgument for a spec that Validate refuses, and for an image
@@ -45,7 +46,7 @@ type Driver interface {
 	// that was interrupted, also by the death of its process, may be repeated by
 	// anyone and goes on where the task stands; no container runs twice.
 	//
-	// Errors: NotFound for an unknown task; Unavailable.
+	// Errors: NotFound for an unknown task; FailedPrecondition for one that is not complete; Unavailable.
 	Start(ctx context.Context, id TaskID) error
 
 	// Logs reads what the containers of a task print. Called before Start, with

@@ -6,7 +6,7 @@ import "time"
 type State uint8
 
 const (
-	// StateUnknown is the zero value: the runtime does not say.
+	// StateUnknown is the zero value: the runtime does not say, or the task is still being made.
 	StateUnknown State = iota
 	// StateCreated: made, not started.
 	StateCreated

@@ -152,7 +152,7 @@ func TestAPI(t *testing.T) {
 	d.want(http.StatusNotFound, "GET", "/", nil)
 	d.want(http.StatusMethodNotAllowed, "PUT", "/api/worker", nil)
 	d.want(http.StatusOK, "GET", "/healthz", nil)
-	d.want(http.StatusOK, "GET", "/readyz", nil)
+	d.want(http.StatusOK, "GET", "/readyz", nil) // a worker has run
 	d.want(http.StatusOK, "GET", "/api/openapi.yaml", nil)
 	if text := d.want(http.StatusOK, "GET", "/metrics", nil); !strings.Contains(text, `wharf_provisioner_triggers_total{result="made"} 1`) || !strings.Contains(text, "wharf_provisioner_running_seconds_count 1") {
 		t.Errorf("the metrics are\n%s", text)

@@ -19,6 +19,7 @@ type fleet struct {
 	gone        map[driver.TaskID]time.Time // tasks that were removed: a list that was begun before may still have them
 	subscribers map[*subscriber]bool
 	trouble     error // why the runtime cannot be reached
+	image       error // why the workers' image is not there
 	count       *counters
 }
 
@@ -28,7 +29,6 @@ type member struct {
 	worker   Worker
 	read     bool // somebody reads its log
 	refusal  string
-	whole    bool      // it was made by this provisioner, and is complete
 	seen     time.Time // when this provisioner first saw it
 	deleted  bool      // by this provisioner
 	released bool      // somebody has taken everything
@@ -37,7 +37,7 @@ type member struct {
 func newFleet() *fleet {
 	f := &fleet{
 		byID: map[string]*member{}, byTask: map[driver.TaskID]*member{}, subscribers: map[*subscriber]bool{}, gone: map[driver.TaskID]time.Time{},
-		trouble: errors.New("the runtime has not been asked yet"),
+		trouble: errors.New("the runtime has not been asked yet"), image: errors.New("the workers' image has not been looked for yet"),
 	}
 	f.count = newCounters(f)
 	return f
@@ -56,30 +56,39 @@ func (f *fleet) reachable() error {
 	return f.trouble
 }
 
-// add takes in a task that this provisioner has made.
+// haveImage notes whether the workers' image is there.
+func (f *fleet) haveImage(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.image = err
+}
+
+func (f *fleet) imageThere() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.image
+}
+
+// add takes in a task, if it is not there.
 func (f *fleet) add(t driver.Task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.addLocked(t).whole = true
+	f.addLocked(t)
 }
 
-// settled returns how long a task of another provisioner has to wait before it may be started: the other may still be making it, and some runtimes show it
-// meanwhile. The other one starts it itself as soon as it can.
-func (f *fleet) settled(id driver.TaskID) time.Duration {
+// broken reports whether a worker's task has been in its making for longer than that takes: who made it has died.
+func (f *fleet) broken(id string) (driver.Task, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.byTask[id]
-	if m == nil {
-		return settling
+	m := f.byID[id]
+	if m == nil || m.task.State != driver.StateUnknown || time.Since(m.seen) < makingTime {
+		return driver.Task{}, false
 	}
-	if m.whole {
-		return 0
-	}
-	return settling - time.Since(m.seen)
+	return m.task, true
 }
 
-// settling is longer than the making of a task takes, its image being there.
-var settling = 20 * time.Second
+// makingTime is longer than the making of a task takes, its image being there.
+const makingTime = time.Minute
 
 func (f *fleet) addLocked(t driver.Task) *member {
 	if m := f.byTask[t.ID]; m != nil {
@@ -282,6 +291,31 @@ func (f *fleet) worker(id string) (Worker, bool) {
 		return m.worker, true
 	}
 	return Worker{}, false
+}
+
+// alive returns the tasks of the workers that have not ended. One whose build has ended, and that waits to be read, needs no slot and is not among them.
+func (f *fleet) alive() map[string]driver.Task {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	alive := map[string]driver.Task{}
+	for id, m := range f.byID {
+		if m.task.State != driver.StateEnded && !m.worker.State.Final() {
+			alive[id] = m.task
+		}
+	}
+	return alive
+}
+
+// knows reports whether all of these tasks are known, or were removed.
+func (f *fleet) knows(ids []driver.TaskID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		if _, gone := f.gone[id]; f.byTask[id] == nil && !gone {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *fleet) queued() (n int) {

@@ -23,12 +23,16 @@ type Provisioner struct {
 	fleet *fleet
 	log   hclog.Logger
 
-	wake     chan struct{} // the queue may have changed
-	running  sync.WaitGroup
-	starting sync.Map                      // IDs of tasks that this value is starting
-	seen     map[driver.VolumeID]time.Time // when schedule first saw a slot of a worker that another provisioner has to start
-	ctx      context.Context
-	stop     context.CancelCauseFunc
+	wake      chan struct{} // the queue may have changed
+	running   sync.WaitGroup
+	starting  sync.Map                      // IDs of tasks that this value is starting
+	seen      map[driver.VolumeID]time.Time // when schedule first saw a slot of a worker that another provisioner has to start
+	strangers struct {
+		sync.Mutex
+		ids []driver.TaskID
+	}
+	ctx  context.Context
+	stop context.CancelCauseFunc
 }
 
 // Errors of a trigger. Those of the runtime have their own classes.
@@ -60,6 +64,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	defer p.running.Wait()
 	defer p.stop(ErrClosing)
 	p.running.Go(p.watch)
+	p.running.Go(p.fetch)
 	p.running.Go(p.tidy)
 	for {
 		select {
@@ -125,14 +130,39 @@ func (p *Provisioner) event(ev driver.Event) error {
 		p.poke()
 		return nil
 	}
-	if !p.fleet.changed(ev) { // another provisioner made it
-		if err := p.refresh(p.ctx); err != nil {
-			return err
-		}
+	if !p.fleet.changed(ev) {
+		p.strange(ev.Task)
+		return nil
 	}
 	p.attend(ev.Task)
 	p.poke()
 	return nil
+}
+
+// meetTime is how long a task may be strange: one that this provisioner is just making will be known by itself.
+const meetTime = 300 * time.Millisecond
+
+// strange has all workers asked for soon, if one that an event told of is still not known then: another provisioner has made it.
+func (p *Provisioner) strange(id driver.TaskID) {
+	p.strangers.Lock()
+	defer p.strangers.Unlock()
+	p.strangers.ids = append(p.strangers.ids, id)
+	if len(p.strangers.ids) > 1 {
+		return
+	}
+	time.AfterFunc(meetTime, func() {
+		p.strangers.Lock()
+		ids := p.strangers.ids
+		p.strangers.ids = nil
+		p.strangers.Unlock()
+		if p.ctx.Err() != nil || p.fleet.knows(ids) {
+			return
+		}
+		if err := p.refresh(p.ctx); err != nil && p.ctx.Err() == nil {
+			p.log.Warn("the workers of other provisioners are not known yet", "error", err)
+			p.strange(ids[0])
+		}
+	})
 }
 
 // refresh asks for all workers.
@@ -165,6 +195,12 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 		return w, false, ErrClosing
 	}
 	id := workerID(t.Instance, t.Build)
+	if half, is := p.fleet.broken(id); is {
+		p.log.Warn("a worker was made by half, and is made anew", "worker", id)
+		if err := p.remove(ctx, id, half); err != nil {
+			return w, false, err
+		}
+	}
 	if w, ok := p.fleet.worker(id); ok {
 		return w, false, nil
 	}
@@ -232,8 +268,28 @@ func (p *Provisioner) Worker(id string) (Worker, error) {
 	return Worker{}, fmt.Errorf("worker %q: %w", id, ErrNoWorker)
 }
 
-// Ready reports why the provisioner cannot do its work now, or nil.
-func (p *Provisioner) Ready() error { return p.fleet.reachable() }
+// Ready reports why the provisioner cannot do its work now, or nil: the runtime does not answer, or has not got the workers' image.
+func (p *Provisioner) Ready() error { return errors.Join(p.fleet.reachable(), p.fleet.imageThere()) }
+
+// fetch has the runtime get the workers' image ahead of the first worker, on runtimes that can.
+func (p *Provisioner) fetch() {
+	wait := backoff{}
+	for {
+		err := driver.Pull(p.ctx, p.cfg.Driver, driver.PullSpec{Image: p.cfg.Image, Policy: p.cfg.Pull, Credentials: p.cfg.Registry})
+		if p.ctx.Err() != nil {
+			return
+		}
+		if err == nil || errors.Is(err, driver.ErrUnsupported) {
+			p.fleet.haveImage(nil)
+			return
+		}
+		p.fleet.haveImage(fmt.Errorf("the workers' image is not there: %w", err))
+		p.log.Warn("the workers' image is not there", "image", p.cfg.Image, "error", err)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
+}
 
 // backoff grows from a fifth of a second to ten seconds.
 type backoff struct{ last time.Duration }

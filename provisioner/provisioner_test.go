@@ -494,10 +494,19 @@ func TestWaitsServing(t *testing.T) {
 func TestImageMissing(t *testing.T) {
 	y := newYard()
 	p := y.open(t, func(c *provisioner.Config) { c.Image = "another" })
+	for p.Ready() == nil || !strings.Contains(p.Ready().Error(), "the workers' image is not there") {
+		time.Sleep(time.Millisecond)
+	}
 	if _, _, err := p.Trigger(t.Context(), trigger(1)); !errdefs.IsNotFound(err) {
 		t.Errorf("a trigger without the image: %v", err)
 	}
 	y.empty(t)
+	if err := y.AddImage("another", fake.Image{}); err != nil {
+		t.Fatal(err)
+	}
+	for p.Ready() != nil {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func TestQueueFull(t *testing.T) {

@@ -43,7 +43,7 @@ func (p *Provisioner) Delete(ctx context.Context, id string) error {
 // remove takes away a worker's task, what its build has left, and its volume, in this order: what is there still says that there is something to do.
 func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) error {
 	d := p.cfg.Driver
-	if task.State != driver.StateCreated && task.State != driver.StateEnded {
+	if task.State == driver.StateStarting || task.State == driver.StateRunning {
 		err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace})
 		if err != nil && !errdefs.IsNotFound(err) {
 			return err
@@ -108,6 +108,10 @@ func (p *Provisioner) tidy() {
 func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, w := range p.Workers() {
+		if half, is := p.fleet.broken(w.ID); is {
+			p.log.Warn("removing a worker that was made by half: whoever asked for it got no answer", "worker", w.ID)
+			errs = append(errs, p.remove(ctx, w.ID, half))
+		}
 		if w.State.Final() && w.Ended != nil && now.Sub(*w.Ended) > p.cfg.Keep {
 			p.log.Warn("removing a worker that nobody has taken the results of", "worker", w.ID, "state", w.State, "ended", *w.Ended)
 			errs = append(errs, p.Delete(ctx, w.ID))

@@ -153,18 +153,15 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tasks, err := p.cfg.Driver.List(ctx, workers) // behind the slots: a worker that is not there now was removed
-	if err != nil {
-		return err
-	}
-	p.fleet.reconcile(tasks)
-	alive := map[string]driver.Task{}
-	for _, task := range tasks {
-		id := task.Labels[LabelWorker]
-		if w, _ := p.fleet.worker(id); task.State != driver.StateEnded && !w.State.Final() { // one whose build has ended, and that waits to be read, needs no slot
-			alive[id] = task
+	for _, s := range t.slots {
+		if _, known := p.fleet.worker(s.worker); !known { // another provisioner has just made it, or it was removed
+			if err := p.refresh(ctx); err != nil {
+				return err
+			}
+			break
 		}
 	}
+	alive := p.fleet.alive()
 	running := map[string]int{}
 	for _, s := range slices.Clone(t.slots) {
 		task, lives := alive[s.worker]
@@ -198,11 +195,6 @@ func (p *Provisioner) startNext(ctx context.Context, t *table, alive map[string]
 	queue = arrange(queue, running)
 	reasons := map[string]string{}
 	for _, next := range queue {
-		if wait := p.fleet.settled(alive[next.id].ID); wait > 0 {
-			reasons[next.id] = "another provisioner is to start it"
-			time.AfterFunc(wait, p.poke)
-			continue
-		}
 		w := workerOf(alive[next.id])
 		err := p.take(ctx, t, &w)
 		var full errFull

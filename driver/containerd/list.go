@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/containers"
 
@@ -69,7 +70,7 @@ func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Tas
 	case phaseCreated:
 		t.State = driver.StateCreated
 		if c.Labels[labelMembers] != "" {
-			t.State, t.Reason, err = d.groupState(ctx, h)
+			t.State, t.Reason, err = d.groupState(ctx, h, c)
 		}
 	case phaseRunning:
 		t.State = driver.StateRunning
@@ -82,7 +83,7 @@ func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Tas
 }
 
 // groupState tells a task that was not started from one whose init containers or services are on their way.
-func (d *Driver) groupState(ctx context.Context, h handle) (driver.State, string, error) {
+func (d *Driver) groupState(ctx context.Context, h handle, main containers.Container) (driver.State, string, error) {
 	g, err := d.group(ctx, h)
 	if err != nil {
 		return 0, "", err
@@ -92,5 +93,14 @@ func (d *Driver) groupState(ctx context.Context, h handle) (driver.State, string
 			return driver.StateStarting, nameOf(c) + " was started", nil
 		}
 	}
+	if !whole(main, g) {
+		return driver.StateUnknown, "its making has not ended, or broke off", nil
+	}
 	return driver.StateCreated, "", nil
+}
+
+// whole reports whether a task has all its containers.
+func whole(main containers.Container, g members) bool {
+	n, _ := strconv.Atoi(main.Labels[labelMembers])
+	return n == len(g.all())
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -263,8 +262,8 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark string, err err
 	if err != nil {
 		return "", err
 	}
-	if n, _ := strconv.Atoi(main.Labels[labelMembers]); n != len(g.all()) {
-		return "", driver.WithClass(errdefs.ErrFailedPrecondition, "the making of the task broke off; remove it and make it again")
+	if !whole(main.Container, g) {
+		return "", driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: its making has not ended, or broke off; then remove it and make it again")
 	}
 	d.supervise(h)
 	for _, c := range g.inits {

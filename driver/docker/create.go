@@ -90,7 +90,14 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 			h.container = id
 		}
 	}
-	return h, <-sandbox
+	if err := <-sandbox; err != nil || !m.inParts() {
+		return h, err
+	}
+	_, err = m.api.ContainerRename(ctx, h.container, client.ContainerRenameOptions{NewName: m.containerName(m.spec.Name)})
+	if errdefs.IsConflict(err) {
+		err = nameTaken(err)
+	}
+	return h, err
 }
 
 // checkSandbox finds out, beside the creating, whether the sandbox exists: Docker looks at a start only.
@@ -158,11 +165,19 @@ func (m *maker) member(ctx context.Context, c member, group string, network *con
 	return id, m.secrets(ctx, id, m.spec.SecretsOf(c.in(m.spec)))
 }
 
+// inParts reports whether the main container is there before the task is complete.
+func (m *maker) inParts() bool {
+	return len(m.spec.Init)+len(m.spec.Services)+len(m.spec.Secrets) > 0
+}
+
 // options is what the API gets to make a container.
 func (m *maker) options(c member, group string, network *container.HostConfig) client.ContainerCreateOptions {
 	name, user := m.containerName(m.spec.Name), m.spec.Labels
-	if c.kind != kindTask {
+	switch {
+	case c.kind != kindTask:
 		name, user = name+"_"+c.Name, nil
+	case m.inParts():
+		name += unfinished + m.uid
 	}
 	labels := m.labels(c.kind, m.spec.Name, m.uid, user)
 	if group != "" {
@@ -226,7 +241,7 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 		return res.ID, context.Cause(ctx)
 	}
 	if errdefs.IsConflict(err) {
-		return "", driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", classify(err))
+		return "", nameTaken(err)
 	}
 	m.unsure = m.unsure || lost(err) || dctx.Err() != nil
 	return "", err
@@ -302,4 +317,8 @@ func (m *maker) defaultCommand(ctx context.Context, c *driver.Container) error {
 		c.Entrypoint = append(c.Entrypoint, img.Config.Entrypoint...)
 	}
 	return nil
+}
+
+func nameTaken(err error) error {
+	return driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", classify(err))
 }

@@ -105,6 +105,9 @@ func (t *teller) tell(ctx context.Context, m *events.Message) error {
 	last := t.known[e.Task]
 	switch m.Action {
 	case events.ActionCreate:
+		if incomplete(labels["name"]) {
+			return nil // it gets its name when it is complete
+		}
 		e.State = driver.StateCreated
 	case events.ActionStart:
 		e.State = driver.StateRunning

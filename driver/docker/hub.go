@@ -158,7 +158,7 @@ func (h *hub) read(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := h.d.filters("", nil).Add("type", string(events.ContainerEventType)).
-		Add("event", string(events.ActionCreate), string(events.ActionStart), string(events.ActionDie), string(events.ActionDestroy), string(events.ActionUpdate))
+		Add("event", string(events.ActionCreate), string(events.ActionStart), string(events.ActionDie), string(events.ActionDestroy), string(events.ActionUpdate), string(events.ActionRename))
 	since := strconv.FormatInt(time.Now().Add(-2*time.Second).Unix(), 10)
 	res := h.d.api.Events(ctx, client.EventsListOptions{Filters: f, Since: since})
 	select {

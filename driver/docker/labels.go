@@ -43,6 +43,16 @@ const (
 // name of a task, an owner or a container, so that no two names run into each other.
 func (d *Driver) containerName(task string) string { return "wharf_" + d.owner + "_" + task }
 
+// unfinished is what the name of a main container has behind it, with the task's uid, as long as the task is not complete: it has further containers, or secrets
+// that are written when it is there. It gets its name last.
+const unfinished = "__new_"
+
+// incomplete tells by the name of a main container whether its task is still being made, or its making broke off.
+func incomplete(name string) bool { return strings.Contains(name, unfinished) }
+
+// inMaking is why such a task is neither created nor started.
+const inMaking = "its making has not ended, or broke off"
+
 // labels returns the labels of an object, those of the caller under their own prefix.
 func (d *Driver) labels(kind, name, uid string, user map[string]string) map[string]string {
 	l := map[string]string{labelOwner: d.owner, labelKind: kind, labelName: name, labelUID: uid}

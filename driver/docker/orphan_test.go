@@ -33,7 +33,7 @@ func TestOrphans(t *testing.T) {
 	}
 
 	tasks, err := d.List(ctx, driver.ListOptions{Labels: labels})
-	if err != nil || len(tasks) != 1 || tasks[0].Name != "half" || tasks[0].State != driver.StateCreated {
+	if err != nil || len(tasks) != 1 || tasks[0].Name != "half" || tasks[0].State != driver.StateUnknown {
 		t.Errorf("List: %+v, %v", tasks, err)
 	}
 	for _, task := range tasks {

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
@@ -30,6 +31,9 @@ func (d *Driver) startTask(ctx context.Context, id driver.TaskID) error {
 	main, err := d.inspect(ctx, h.container)
 	if err != nil || phaseOf(main) != phaseCreated {
 		return err
+	}
+	if incomplete(main.Name) {
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: %s", inMaking)
 	}
 	d.fresh.Remove(h.container)
 	if h.group != "" {

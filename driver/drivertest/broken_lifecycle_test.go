@@ -31,6 +31,7 @@ func brokenLifecycle() map[string]breakage {
 		"stop-never-started":   outcome(driver.Exited, 0, 0),
 		"stop-output":          dropEntry(500),
 		"second-value":         ownTasksOnly,
+		"start-in-making":      spec(func(s *driver.TaskSpec) { s.Secrets = nil }),
 		"second-process":       ownTasksOnly,
 		"ended-unobserved":     ownResultsOnly,
 		"labels":               listOptions(func(o *driver.ListOptions) { delete(o.Labels, "step") }),

@@ -38,6 +38,7 @@ func lifecycle() []Case {
 		{ID: "stop-never-started", Contract: noop, Run: stopNeverStarted},
 		{ID: "stop-output", Contract: "Output during the grace time is kept.", Run: stopOutput},
 		{ID: "second-value", Contract: another, Run: secondValue},
+		{ID: "start-in-making", Contract: "Until Create returns, others may see the task, as StateUnknown, and Start refuses it with FailedPrecondition.", Run: startInMaking},
 		{ID: "second-process", Contract: another, Run: secondProcess},
 		{ID: "ended-unobserved", Contract: another, Run: endedUnobserved},
 		{ID: "labels", Contract: labels, Run: labelsExact},
@@ -440,3 +441,44 @@ func tenAtOnce(e *Env) {
 	}
 	wg.Wait()
 }
+
+// startInMaking has another driver value start a task as soon as it sees it: it must be whole by then.
+func startInMaking(e *Env) {
+	spec := e.spec("cat", "/run/secrets/one", "/v/left")
+	if !e.caps.Init || !e.caps.Secrets || !e.caps.Events {
+		return // nothing of such a task could be missing, or nobody would see it in time
+	}
+	mounts := []driver.Mount{{Volume: e.volume(), Path: "/v"}}
+	spec.Container.Mounts = mounts
+	spec.Init = []driver.Container{e.named("before", "put", "/v/left", "left")}
+	spec.Init[0].Mounts = mounts
+	spec.Secrets = []driver.Secret{{Name: "one", Path: "/run/secrets/one", Value: []byte("secret")}}
+	spec.Services = nil
+	other := e.open(e.owner)
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	started := make(chan error, 1)
+	go func() {
+		started <- driver.Events(ctx, other, driver.ListOptions{Labels: spec.Labels}, func(ev driver.Event) error {
+			if ev.Removed || ev.State > driver.StateCreated {
+				return nil
+			}
+			err := other.Start(ctx, ev.Task)
+			if ev.State == driver.StateUnknown && errdefs.IsFailedPrecondition(err) {
+				return nil
+			}
+			return errors.Join(err, errStarted)
+		})
+	}()
+	id := e.create(spec)
+	err := receive(e, "the start by the other driver value", started)
+	if !errors.Is(err, errStarted) {
+		e.Fatalf("the other driver value, which was to start the task when it sees it: %v", err)
+	}
+	e.wantExit(e.wait(id), 0)
+	if lines := e.output(id).of(driver.MainContainer, driver.Stdout); !slices.Equal(lines, []string{`"secret"`, `"left"`}) {
+		e.Errorf("the task, which another driver value started as soon as it saw it, reads %q; want its secret and what its init container has left", lines)
+	}
+}
+
+var errStarted = errors.New("started")

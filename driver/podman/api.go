@@ -9,6 +9,7 @@ import (
 // inspected is a container as the service describes it.
 type inspected struct {
 	ID      string `json:"Id"`
+	Name    string
 	Created time.Time
 	State   *struct {
 		Status     string

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,7 +102,15 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 			h.container = id
 		}
 	}
-	return h, <-sandbox
+	if err := <-sandbox; err != nil || !m.inParts() {
+		return h, err
+	}
+	err = m.api.call(ctx, "POST", "/containers/"+h.container+"/rename", url.Values{"name": {m.containerName(m.spec.Name)}}, nil, nil)
+	if nameInUse(err) {
+		m.awaitListed(ctx, m.containerName(m.spec.Name))
+		err = nameTaken(err)
+	}
+	return h, err
 }
 
 // checkSandbox finds out, beside the creating, whether the sandbox exists: Podman says so in other words.
@@ -165,11 +174,19 @@ func (m *maker) member(ctx context.Context, c member, group string, network cont
 	return id, m.secrets(ctx, id, m.spec.SecretsOf(c.in(m.spec)))
 }
 
+// inParts reports whether the main container is there before the task is complete.
+func (m *maker) inParts() bool {
+	return len(m.spec.Init)+len(m.spec.Services)+len(m.spec.Secrets) > 0
+}
+
 // options is what the API gets to make a container.
 func (m *maker) options(c member, group string, network containerSpec) containerSpec {
 	name, user := m.containerName(m.spec.Name), m.spec.Labels
-	if c.kind != kindTask {
+	switch {
+	case c.kind != kindTask:
 		name, user = name+"_"+c.Name, nil
+	case m.inParts():
+		name += unfinished + m.uid
 	}
 	labels := m.labels(c.kind, m.spec.Name, m.uid, user)
 	if group != "" {
@@ -244,13 +261,21 @@ func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, er
 		m.made = append(m.made, made.ID)
 		return made.ID, context.Cause(ctx)
 	}
-	if answered(err) && strings.Contains(err.Error(), "already in use") {
+	if nameInUse(err) {
 		m.awaitListed(dctx, spec.Name)
-		return "", driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", err)
+		return "", nameTaken(err)
 	}
 	var dial *net.OpError
 	m.unsure = m.unsure || !answered(err) && !(errors.As(err, &dial) && dial.Op == "dial")
 	return "", err
+}
+
+func nameInUse(err error) bool {
+	return err != nil && answered(err) && strings.Contains(err.Error(), "already in use")
+}
+
+func nameTaken(err error) error {
+	return driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", err)
 }
 
 // listTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.

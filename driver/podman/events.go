@@ -103,6 +103,9 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 	last := t.known[e.Task]
 	switch m.Action {
 	case actionCreate:
+		if incomplete(labels["name"]) {
+			return nil // it gets its name when it is complete
+		}
 		e.State = driver.StateCreated
 	case actionStart:
 		e.State = driver.StateRunning

@@ -40,10 +40,12 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		var reason string
 		var err error
 		switch {
+		case c.Labels[labelKind] == kindTask && len(c.Names) > 0 && incomplete(c.Names[0]):
+			state, reason = driver.StateUnknown, inMaking
 		case c.Labels[labelKind] == kindTask:
 			state, reason, err = d.taskState(ctx, c)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
-			state, reason = driver.StateCreated, "its making has not ended, or broke off"
+			state, reason = driver.StateUnknown, inMaking
 		case isStray(c, mains):
 			_ = d.removeContainer(ctx, c.ID) // or the next time
 			continue

@@ -31,6 +31,9 @@ func (d *Driver) startTask(ctx context.Context, id driver.TaskID) error {
 	if err != nil || phaseOf(main) != phaseCreated {
 		return err
 	}
+	if incomplete(main.Name) {
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: %s", inMaking)
+	}
 	d.fresh.Remove(h.container)
 	if h.group != "" {
 		if mark, err := d.startGroup(ctx, h); mark != 0 || err != nil {

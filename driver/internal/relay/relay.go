@@ -202,6 +202,9 @@ func (c *Conn) CloseWrite() error {
 		}
 		c.finished, c.head = true, make([]byte, 4)
 	}
+	if len(c.head) == 0 {
+		return nil // it was said before, and perhaps nobody is there any more
+	}
 	_, err := c.send(nil)
 	return c.failure(err)
 }

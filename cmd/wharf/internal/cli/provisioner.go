@@ -56,8 +56,9 @@ type provisioning struct {
 // provisionerEnv is what the variables of its settings begin with.
 const provisionerEnv = "WHARF_PROVISIONER"
 
-func newProvisioner() *cobra.Command {
-	var p provisioning
+func newProvisioner() *cobra.Command { return new(provisioning).command() }
+
+func (p *provisioning) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "provisioner",
 		Short: "Serve the API that starts builds, each in a worker of its own",
