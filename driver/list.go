@@ -38,6 +38,8 @@ type Task struct {
 	// Reason says, for a person, why the task is not further: an image being
 	// pulled, no node that fits. Empty if there is nothing to say.
 	Reason string
+	// Incomplete says that the task's Create has not returned yet, or died half-way; its state is StateUnknown then.
+	Incomplete bool
 	// Created is by the runtime's clock.
 	Created time.Time
 }

@@ -47,9 +47,17 @@ func (p *Provisioner) Handler(gate Gate) http.Handler {
 	return a.guard(mux)
 }
 
+var errNotLoaded = &Problem{Type: problemType + "not-ready", Title: "The provisioner is not ready", Status: http.StatusServiceUnavailable,
+	Detail: "the container runtime has not said yet which workers there are"}
+
 // guard bounds what a client can do, and answers what no pattern matches.
 func (a *api) guard(mux *http.ServeMux) http.Handler {
+	browsers := http.NewCrossOriginProtection() // a page in somebody's browser shall trigger nothing
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := browsers.Check(r); err != nil {
+			refuse(w, r, &Problem{Type: problemType + "cross-origin", Title: "A page of another origin may not do this", Status: http.StatusForbidden, Detail: err.Error()})
+			return
+		}
 		if !a.meter.allows(client(r), time.Now()) {
 			refuse(w, r, errTooFast)
 			return
@@ -86,7 +94,12 @@ func (a *api) known(handle func(w http.ResponseWriter, r *http.Request, who stri
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := a.authenticate(r, "")
 		if err != nil {
+			a.note(r, "", r.Method, r.PathValue("id"), err)
 			refuse(w, r, problemOf(err))
+			return
+		}
+		if !a.p.fleet.isLoaded() {
+			refuse(w, r, errNotLoaded)
 			return
 		}
 		handle(w, r, who)
@@ -284,7 +297,7 @@ func (a *api) prune(w http.ResponseWriter, r *http.Request, who string) {
 }
 
 func (a *api) ready(w http.ResponseWriter, r *http.Request) {
-	if err := a.p.Ready(); err != nil {
+	if err := a.p.Ready(r.Context()); err != nil {
 		refuse(w, r, &Problem{Type: problemType + "not-ready", Title: "The provisioner is not ready", Status: http.StatusServiceUnavailable, Detail: err.Error()})
 		return
 	}

@@ -268,6 +268,7 @@ func TestAPIAway(t *testing.T) {
 	d := serve(t, p, provisioner.Gate{Open: true})
 	until(t, p, ask(t, p, trigger(1)).ID, provisioner.Succeeded)
 	y.Down()
+	d.want(http.StatusServiceUnavailable, "GET", "/readyz", nil)
 	if status, head, text := d.do("POST", "/api/worker?"+query(asked()), nil); status != http.StatusServiceUnavailable || head.Get("Retry-After") == "" {
 		t.Errorf("a trigger while the runtime is away: %d, %v, %s", status, head, text)
 	}

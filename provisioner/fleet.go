@@ -20,18 +20,20 @@ type fleet struct {
 	subscribers map[*subscriber]bool
 	trouble     error // why the runtime cannot be reached
 	image       error // why the workers' image is not there
+	loaded      bool  // the runtime has been asked once
 	count       *counters
 }
 
 // member is one worker. Its fields belong to the fleet's lock.
 type member struct {
-	task     driver.Task
-	worker   Worker
-	read     bool // somebody reads its log
-	refusal  string
-	seen     time.Time // when this provisioner first saw it
-	deleted  bool      // by this provisioner
-	released bool      // somebody has taken everything
+	task      driver.Task
+	worker    Worker
+	concluded bool // how it ended is known
+	read      bool // somebody reads its log
+	refusal   string
+	seen      time.Time // when this provisioner first saw it
+	deleted   bool      // by this provisioner
+	released  bool      // somebody has taken everything
 }
 
 func newFleet() *fleet {
@@ -48,6 +50,13 @@ func (f *fleet) reach(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.trouble = err
+}
+
+// isLoaded reports whether the fleet is as the runtime had it at some time.
+func (f *fleet) isLoaded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.loaded
 }
 
 func (f *fleet) reachable() error {
@@ -73,7 +82,7 @@ func (f *fleet) imageThere() error {
 func (f *fleet) add(t driver.Task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.addLocked(t)
+	f.step(f.addLocked(t), t.State, t.Reason, t.Created) // another call may have seen it while it was made
 }
 
 // broken reports whether a worker's task has been in its making for longer than that takes: who made it has died.
@@ -81,7 +90,7 @@ func (f *fleet) broken(id string) (driver.Task, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.byID[id]
-	if m == nil || m.task.State != driver.StateUnknown || time.Since(m.seen) < makingTime {
+	if m == nil || m.task.State != driver.StateUnknown || !m.task.Incomplete || time.Since(m.seen) < makingTime {
 		return driver.Task{}, false
 	}
 	return m.task, true
@@ -108,6 +117,7 @@ func (f *fleet) addLocked(t driver.Task) *member {
 func (f *fleet) reconcile(tasks []driver.Task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.loaded = true
 	for id, since := range f.gone {
 		if time.Since(since) > listLag {
 			delete(f.gone, id)
@@ -125,6 +135,7 @@ func (f *fleet) reconcile(tasks []driver.Task) {
 			m.worker.History = slices.Clone(m.worker.History)
 			m.worker.History[0].Time = t.Created
 		}
+		m.task.Incomplete = t.Incomplete && m.task.State == driver.StateUnknown
 		f.step(m, t.State, t.Reason, time.Now())
 	}
 	for id, m := range f.byTask {
@@ -153,7 +164,9 @@ func (f *fleet) changed(ev driver.Event) bool {
 
 // step brings a worker to where its task stands. How one ended is told by its log and its result: see read.
 func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {
-	m.task.State = s
+	if s > m.task.State { // a list may be older than what is known, and a node that does not answer takes nothing back
+		m.task.State = s
+	}
 	to := map[driver.State]State{driver.StateStarting: Preparing, driver.StateRunning: Running}[s]
 	if to == "" || m.worker.State.Final() {
 		return
@@ -211,7 +224,7 @@ func (f *fleet) claimReader(id driver.TaskID) *member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.byTask[id]
-	if m == nil || m.read || m.task.State == driver.StateCreated || m.task.State == driver.StateUnknown {
+	if m == nil || m.read || m.concluded || m.task.State == driver.StateCreated || m.task.State == driver.StateUnknown {
 		return nil
 	}
 	m.read = true
@@ -246,7 +259,7 @@ func (f *fleet) said(m *member, l report.Line) {
 func (f *fleet) ended(m *member, s State, reason string, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m.task.State = driver.StateEnded
+	m.task.State, m.concluded = driver.StateEnded, true
 	f.enter(m, s, reason, at)
 }
 
@@ -270,6 +283,22 @@ func (f *fleet) fate(m *member) (deleted, released bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return m.deleted, m.released
+}
+
+// hasEnded reports whether a worker's task has ended.
+func (f *fleet) hasEnded(m *member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.task.State == driver.StateEnded
+}
+
+// unmark notes that a worker was not deleted after all.
+func (f *fleet) unmark(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.byID[id]; m != nil {
+		m.deleted = false
+	}
 }
 
 // mark notes that this provisioner deletes a worker, and returns its task.
@@ -322,7 +351,7 @@ func (f *fleet) queued() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, m := range f.byID {
-		if m.worker.State == Queued {
+		if m.worker.State == Queued && m.task.State <= driver.StateCreated { // others were started before this provisioner was
 			n++
 		}
 	}

@@ -31,6 +31,11 @@ type Provisioner struct {
 		sync.Mutex
 		ids []driver.TaskID
 	}
+	probe struct {
+		sync.Mutex
+		at  time.Time
+		err error
+	}
 	ctx  context.Context
 	stop context.CancelCauseFunc
 }
@@ -195,6 +200,11 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 		return w, false, ErrClosing
 	}
 	id := workerID(t.Instance, t.Build)
+	if _, is := p.fleet.broken(id); is {
+		if err := p.refresh(ctx); err != nil {
+			return w, false, err
+		}
+	}
 	if half, is := p.fleet.broken(id); is {
 		p.log.Warn("a worker was made by half, and is made anew", "worker", id)
 		if err := p.remove(ctx, id, half); err != nil {
@@ -235,7 +245,7 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	p.poke()
 	w, ok := p.fleet.worker(id)
 	if !ok {
-		return w, false, fmt.Errorf("worker %s: it was removed at once: %w", id, ErrNoWorker)
+		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
 	}
 	return w, made, nil
 }
@@ -268,8 +278,25 @@ func (p *Provisioner) Worker(id string) (Worker, error) {
 	return Worker{}, fmt.Errorf("worker %q: %w", id, ErrNoWorker)
 }
 
-// Ready reports why the provisioner cannot do its work now, or nil: the runtime does not answer, or has not got the workers' image.
-func (p *Provisioner) Ready() error { return errors.Join(p.fleet.reachable(), p.fleet.imageThere()) }
+// Ready reports why the provisioner cannot do its work now, or nil: the runtime does not answer within five seconds, or has not got the workers' image. The runtime is
+// asked once in two seconds at most.
+func (p *Provisioner) Ready(ctx context.Context) error {
+	if err := errors.Join(p.fleet.reachable(), p.fleet.imageThere()); err != nil {
+		return err
+	}
+	p.probe.Lock()
+	defer p.probe.Unlock()
+	if time.Since(p.probe.at) > 2*time.Second {
+		ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("the runtime does not answer within five seconds"))
+		defer cancel()
+		_, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleSlot}})
+		if p.probe.err = err; ctx.Err() != nil {
+			p.probe.err = context.Cause(ctx)
+		}
+		p.probe.at = time.Now()
+	}
+	return p.probe.err
+}
 
 // fetch has the runtime get the workers' image ahead of the first worker, on runtimes that can.
 func (p *Provisioner) fetch() {

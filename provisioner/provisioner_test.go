@@ -31,13 +31,16 @@ type yard struct {
 	ran     map[string]int // how often the main container of a worker ran
 	running int
 	most    int
+	// the same for each project
+	projects      map[string]int
+	mostOfProject int
 	// build is what a worker does; nil succeeds at once.
 	build func(ctx context.Context, p *fake.Proc, id string) int
 	clone func(ctx context.Context, p *fake.Proc) int
 }
 
 func newYard() *yard {
-	y := &yard{ran: map[string]int{}}
+	y := &yard{ran: map[string]int{}, projects: map[string]int{}}
 	y.Runtime = fake.New(fake.Config{Programs: map[string]fake.Program{"worker": y.wharf}, Images: map[string]fake.Image{"worker": {Layers: nil}}})
 	return y
 }
@@ -54,15 +57,20 @@ func (y *yard) wharf(ctx context.Context, p *fake.Proc) int {
 		report.Write(p.Stdout(), report.Line{State: report.Cloned, Commit: commit})
 		return 0
 	case "worker":
-		id := worker(p)
+		p.Signals() // from now on
+		order := ordered(p)
+		id := order.Worker
 		y.mu.Lock()
 		y.ran[id]++
 		y.running++
 		y.most = max(y.most, y.running)
+		y.projects[order.Project]++
+		y.mostOfProject = max(y.mostOfProject, y.projects[order.Project])
 		y.mu.Unlock()
 		defer func() {
 			y.mu.Lock()
 			y.running--
+			y.projects[order.Project]--
 			y.mu.Unlock()
 		}()
 		report.Write(p.Stdout(), report.Line{State: report.Running})
@@ -75,18 +83,17 @@ func (y *yard) wharf(ctx context.Context, p *fake.Proc) int {
 	return 2
 }
 
-// worker returns the ID that a worker is told.
-func worker(p *fake.Proc) string {
+// ordered returns what a worker is told.
+func ordered(p *fake.Proc) (order provisioner.Order) {
 	f, err := p.Open("/run/wharf/order.json")
+	if err == nil {
+		defer f.Close()
+		err = json.NewDecoder(f).Decode(&order)
+	}
 	if err != nil {
-		return err.Error()
+		order.Worker = err.Error()
 	}
-	defer f.Close()
-	var order provisioner.Order
-	if err := json.NewDecoder(f).Decode(&order); err != nil {
-		return err.Error()
-	}
-	return order.Worker
+	return order
 }
 
 // untilTold ends when somebody stops the worker, as cancelled.
@@ -319,8 +326,8 @@ func TestThreeProvisioners(t *testing.T) {
 	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if len(ended) != builds || len(y.ran) != builds || y.most > most {
-		t.Errorf("%d workers ended, %d ran, %d at once; want %d, %d, and %d at most", len(ended), len(y.ran), y.most, builds, builds, most)
+	if len(ended) != builds || len(y.ran) != builds || y.most > most || y.mostOfProject > 3 {
+		t.Errorf("%d workers ended, %d ran, %d at once, %d of one project; want %d, %d, at most %d, and 3", len(ended), len(y.ran), y.most, y.mostOfProject, builds, builds, most)
 	}
 	for id, n := range y.ran {
 		if n != 1 {
@@ -494,7 +501,7 @@ func TestWaitsServing(t *testing.T) {
 func TestImageMissing(t *testing.T) {
 	y := newYard()
 	p := y.open(t, func(c *provisioner.Config) { c.Image = "another" })
-	for p.Ready() == nil || !strings.Contains(p.Ready().Error(), "the workers' image is not there") {
+	for p.Ready(t.Context()) == nil || !strings.Contains(p.Ready(t.Context()).Error(), "the workers' image is not there") {
 		time.Sleep(time.Millisecond)
 	}
 	if _, _, err := p.Trigger(t.Context(), trigger(1)); !errdefs.IsNotFound(err) {
@@ -504,7 +511,7 @@ func TestImageMissing(t *testing.T) {
 	if err := y.AddImage("another", fake.Image{}); err != nil {
 		t.Fatal(err)
 	}
-	for p.Ready() != nil {
+	for p.Ready(t.Context()) != nil {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
@@ -621,4 +628,98 @@ func (m *mortal) Events(ctx context.Context, o driver.ListOptions, f func(driver
 		})
 	})
 	return err
+}
+
+// watched is a driver whose tasks can be looked at before they are made, and listed otherwise than they are.
+type watched struct {
+	*fake.Driver
+	created func(driver.TaskSpec)
+	listed  func([]driver.Task)
+}
+
+func (w *watched) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
+	if w.created != nil {
+		w.created(spec)
+	}
+	return w.Driver.Create(ctx, spec)
+}
+
+func (w *watched) List(ctx context.Context, o driver.ListOptions) ([]driver.Task, error) {
+	tasks, err := w.Driver.List(ctx, o)
+	if w.listed != nil {
+		w.listed(tasks)
+	}
+	return tasks, err
+}
+
+// TestCredentials: they are files of the clone alone, and the one that fits the URL is taken.
+func TestCredentials(t *testing.T) {
+	const key = "-----BEGIN OPENSSH PRIVATE KEY-----\nof-the-trigger\n-----END OPENSSH PRIVATE KEY-----"
+	for name, c := range map[string]struct{ url, credential, want string }{
+		"token":                {"https://git.example.com/a/b.git", "of-the-trigger", "git-token"},
+		"key":                  {"git@git.example.com:a/b.git", key, "ssh-key"},
+		"token for SSH":        {"git@git.example.com:a/b.git", "of-the-trigger", "of-the-installation"},
+		"key with white space": {"git@git.example.com:a/b.git", "\n" + key + "\n", "ssh-key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			y := newYard()
+			specs := make(chan driver.TaskSpec, 1)
+			p := y.open(t, func(cfg *provisioner.Config) {
+				cfg.Driver = &watched{Driver: cfg.Driver.(*fake.Driver), created: func(s driver.TaskSpec) { specs <- s }}
+				cfg.Clone.SSHKey = []byte("of-the-installation")
+			})
+			tr := trigger(1)
+			tr.URL, _ = giturl.Parse(c.url)
+			tr.Credential, tr.Inputs = c.credential, map[string]string{"password": "of-the-trigger"}
+			w := ask(t, p, tr)
+			spec := <-specs
+			found := false
+			for _, s := range spec.Secrets {
+				clones := slices.Equal(s.Containers, []string{"clone"})
+				if strings.Contains(string(s.Value), "of-the-") && s.Name != "order" && !clones {
+					t.Errorf("the secret %s is in %v", s.Name, s.Containers)
+				}
+				found = found || clones && (s.Name == c.want || string(s.Value) == c.want)
+			}
+			if !found {
+				t.Errorf("the clone does not get %s", c.want)
+			}
+			spec.Secrets = nil
+			for where, v := range map[string]any{"task": spec, "answer": w} {
+				text, err := json.Marshal(v)
+				if err != nil || strings.Contains(string(text), "of-the-") {
+					t.Errorf("the %s shows a secret: %s, %v", where, text, err)
+				}
+			}
+			until(t, p, w.ID, provisioner.Succeeded)
+		})
+	}
+}
+
+// TestOldLists: lists that are older than what is known, and a runtime that does not know for a while, take nothing back.
+func TestOldLists(t *testing.T) {
+	y := newYard()
+	y.build = untilTold
+	var unsure atomic.Bool
+	p := y.open(t, func(cfg *provisioner.Config) {
+		cfg.Driver = &watched{Driver: cfg.Driver.(*fake.Driver), listed: func(tasks []driver.Task) {
+			for i := range tasks {
+				if unsure.Load() {
+					tasks[i].State, tasks[i].Reason = driver.StateUnknown, "the node does not answer"
+				}
+			}
+		}}
+	})
+	w := ask(t, p, trigger(1))
+	until(t, p, w.ID, provisioner.Running)
+	unsure.Store(true)
+	if err := p.Delete(t.Context(), "somebody"); !errors.Is(err, provisioner.ErrNoWorker) { // which asks for all workers
+		t.Error(err)
+	}
+	if now, err := p.Worker(w.ID); err != nil || now.State != provisioner.Running {
+		t.Errorf("the worker is %+v, %v", now, err)
+	}
+	if again := ask(t, p, trigger(1)); again.ID != w.ID || again.State != provisioner.Running {
+		t.Errorf("asking again: %+v", again)
+	}
 }

@@ -75,16 +75,16 @@ type limit struct {
 	what string // for a person
 }
 
-// limitsOf returns the limits of a worker, in the order in which slots are taken.
+// of returns the limits of a worker, in the order in which slots are taken: who has the last one has them all.
 func (l *Limits) of(w *Worker) []limit {
-	all := []limit{{"all", l.Total, "workers run"}}
+	var all []limit
 	if l.PerInstance > 0 {
 		all = append(all, limit{"i-" + short(w.Instance), l.PerInstance, "workers of this instance run"})
 	}
 	if l.PerProject > 0 {
 		all = append(all, limit{"p-" + short(projectKey(w)), l.PerProject, "workers of this project run"})
 	}
-	return all
+	return append(all, limit{"all", l.Total, "workers run"})
 }
 
 func short(s string) string {

@@ -19,9 +19,13 @@ func (p *Provisioner) read(m *member) {
 	defer p.fleet.freeReader(m)
 	id := m.task.ID
 	wait := backoff{}
-	for {
+	for tries := 1; ; tries++ {
 		said, err := p.follow(m)
 		var res driver.Result
+		if err != nil && tries >= 3 && p.fleet.hasEnded(m) {
+			p.log.Warn("what a worker said is lost", "worker", m.worker.ID, "error", err) // how it ended may still be known
+			err = nil
+		}
 		if err == nil {
 			res, err = p.cfg.Driver.Wait(p.ctx, id)
 		}

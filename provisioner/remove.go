@@ -30,7 +30,11 @@ func (p *Provisioner) Delete(ctx context.Context, id string) error {
 	p.running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Grace+removeBound)
 		defer cancel()
-		done <- p.remove(ctx, id, task)
+		err := p.remove(ctx, id, task)
+		if err != nil {
+			p.fleet.unmark(id)
+		}
+		done <- err
 	})
 	select {
 	case err := <-done:
@@ -106,6 +110,9 @@ func (p *Provisioner) tidy() {
 }
 
 func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
+	if err := p.refresh(ctx); err != nil {
+		return err
+	}
 	var errs []error
 	for _, w := range p.Workers() {
 		if half, is := p.fleet.broken(w.ID); is {

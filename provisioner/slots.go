@@ -105,11 +105,19 @@ func (p *Provisioner) take(ctx context.Context, t *table, w *Worker) (err error)
 		}
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		for _, s := range took { // what is not given back now is when the next one looks
-			err = errors.Join(err, p.free(clean, t, s))
+		for _, s := range took {
+			if left := p.free(clean, t, s); left != nil { // it will be taken again, or given back at the worker's end
+				err = errors.Join(err, left)
+			}
 		}
 	}()
-	for _, l := range p.cfg.Limits.of(w) {
+	limits := p.cfg.Limits.of(w)
+	for _, l := range limits { // before anything is taken
+		if len(t.of(w.ID, l.name)) == 0 && len(t.taken(l.name)) >= l.most {
+			return errFull{l}
+		}
+	}
+	for _, l := range limits {
 		if len(t.of(w.ID, l.name)) > 0 {
 			continue
 		}
@@ -163,11 +171,12 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 	}
 	alive := p.fleet.alive()
 	running := map[string]int{}
+	var stuck []error
 	for _, s := range slices.Clone(t.slots) {
 		task, lives := alive[s.worker]
 		if !lives || t.of(s.worker, s.limit)[0].id != s.id { // or two provisioners took one for it at the same time
-			if err := p.free(ctx, t, s); err != nil {
-				return err
+			if err := p.free(ctx, t, s); err != nil { // the others need not wait for it
+				stuck = append(stuck, fmt.Errorf("slot %s of worker %s: %w", slotName(s.limit, s.number), s.worker, err))
 			}
 			continue
 		}
@@ -176,7 +185,7 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 			running[projectKey(&w)]++
 		}
 	}
-	return p.startNext(ctx, t, alive, running)
+	return errors.Join(append(stuck, p.startNext(ctx, t, alive, running))...)
 }
 
 // startNext starts those that come next, as far as there are slots.
@@ -197,9 +206,9 @@ func (p *Provisioner) startNext(ctx context.Context, t *table, alive map[string]
 	for _, next := range queue {
 		w := workerOf(alive[next.id])
 		err := p.take(ctx, t, &w)
-		var full errFull
+		full, is := err.(errFull)
 		switch {
-		case errors.As(err, &full):
+		case is:
 			reasons[next.id] = full.Error()
 		case err != nil:
 			return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner/giturl"
 )
 
 // Where things are in a worker's containers.
@@ -113,14 +114,13 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 			flag(option, at)
 		}
 	}
-	key := []byte(t.Credential)
-	if strings.HasPrefix(t.Credential, "-----BEGIN ") {
-		if !strings.HasSuffix(t.Credential, "\n") {
-			key = append(key, '\n') // ssh insists
-		}
-		file("ssh-key", "ssh-key", key)
-	} else {
-		file("token-file", "git-token", key)
+	credential := strings.TrimSpace(t.Credential)
+	switch {
+	case t.URL.Scheme != giturl.SSH:
+		file("token-file", "git-token", []byte(credential))
+	case strings.HasPrefix(credential, "-----BEGIN "):
+		file("ssh-key", "ssh-key", []byte(credential+"\n")) // ssh insists on the end of the line
+	default: // a token says nothing to SSH
 		file("ssh-key", "ssh-key", p.cfg.Clone.SSHKey)
 	}
 	file("known-hosts", "known-hosts", p.cfg.Clone.KnownHosts)
@@ -128,7 +128,7 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	spec.Init = []driver.Container{container(cloner, append(args, "--", t.URL.Remote(), checkout)...)}
 
 	args = []string{"worker", "--report", "--results=" + results, "--order=" + secrets + "/order.json", "--token-file=" + secrets + "/token",
-		"--listen=127.0.0.1:" + strconv.Itoa(workerPort), "--http="}
+		"--listen=127.0.0.1:" + strconv.Itoa(workerPort), "--http=", "--linger=" + p.cfg.Keep.String()}
 	flag("driver", p.cfg.Access.Driver)
 	args = append(args, p.cfg.Options...)
 	spec.Container = container("", append(args, "--", path.Join(checkout, t.Directory))...)

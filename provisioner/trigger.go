@@ -239,7 +239,9 @@ func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, 
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.rest)) {
 		if !variableName.MatchString(name) {
-			p.fail(shortened(name), "cannot be the name of a variable: letters, digits, \"_\", \"-\" and \".\", beginning with a letter or \"_\"")
+			// The name is not told: a body that was sent as another type than it is, is one.
+			p.fail("parameters", "one has a name of %d bytes that cannot be that of a variable: letters, digits, \"_\", \"-\" and \".\", beginning with a letter or \"_\"", len(name))
+			break
 		}
 	}
 	t.Variables = p.rest
@@ -317,7 +319,7 @@ func (p *parser) inputs(t *Trigger) {
 	}
 	var node yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
-		p.fail("VARS", "is no YAML: %v", err)
+		p.fail("VARS", "is no YAML") // the words of the parser may quote a secret
 		return
 	}
 	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 || node.Content[0].Kind != yaml.MappingNode {

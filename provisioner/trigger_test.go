@@ -63,7 +63,7 @@ func TestParseTriggerRefuses(t *testing.T) {
 		"control character": {map[string]string{"REPO_NAME": "a\x1bb"}, []string{"REPO_NAME"}},
 		"too long":          {map[string]string{"ENVIRONMENT": strings.Repeat("x", 300)}, []string{"ENVIRONMENT"}},
 		"no UTF-8":          {map[string]string{"EXTRA": "\xff"}, []string{"EXTRA"}},
-		"a variable's name": {map[string]string{"a b": "1"}, []string{"a b"}},
+		"a variable's name": {map[string]string{"a b": "1"}, []string{"parameters"}},
 		"much at once":      {map[string]string{"BUILD_REF": "x", "GIT_FULLURL": "x", "VARS": "x"}, []string{"BUILD_REF", "GIT_FULLURL", "VARS"}},
 	} {
 		t.Run(name, func(t *testing.T) {

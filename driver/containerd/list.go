@@ -71,6 +71,7 @@ func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Tas
 		t.State = driver.StateCreated
 		if c.Labels[labelMembers] != "" {
 			t.State, t.Reason, err = d.groupState(ctx, h, c)
+			t.Incomplete = t.State == driver.StateUnknown && err == nil
 		}
 	case phaseRunning:
 		t.State = driver.StateRunning

@@ -60,7 +60,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 		}
 		tasks = append(tasks, driver.Task{
 			ID: driver.TaskID(handleOf(c.ID, c.Labels).String()), Name: c.Labels[labelName], Labels: userLabels(c.Labels),
-			State: state, Reason: reason, Created: time.Unix(c.Created, 0).UTC(),
+			State: state, Reason: reason, Incomplete: reason == inMaking, Created: time.Unix(c.Created, 0).UTC(),
 		})
 	}
 	return tasks, nil

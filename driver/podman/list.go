@@ -60,7 +60,7 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		}
 		tasks = append(tasks, driver.Task{
 			ID: driver.TaskID(handleOf(c.ID, c.Labels).String()), Name: c.Labels[labelName], Labels: userLabels(c.Labels),
-			State: state, Reason: reason, Created: c.Created.UTC(),
+			State: state, Reason: reason, Incomplete: reason == inMaking, Created: c.Created.UTC(),
 		})
 	}
 	return tasks, nil

@@ -452,12 +452,19 @@ func TestDelete(t *testing.T) {
 	if queued.State != provisioner.Queued {
 		t.Errorf("the second worker is %s", queued.State)
 	}
-	for tasks := 0; tasks == 0; { // the step runs when the runtime has it
-		list, err := s.builds.List(t.Context(), driver.ListOptions{Labels: map[string]string{provisioner.LabelWorker: running.ID}})
+	c := s.dial(running.ID)
+	steps := 0
+	for e, err := range c.Events(t.Context(), workerclient.ReadOptions{Follow: true}) { // to its end, if no step ever runs
 		if err != nil {
 			t.Fatal(err)
 		}
-		tasks = len(list)
+		if e.Kind == journal.KindStep && e.State == journal.Running {
+			steps++
+			break
+		}
+	}
+	if steps == 0 {
+		t.Fatal("the build has ended without a step that runs")
 	}
 	for w, err := range s.client.Watch(t.Context()) { // the queue is looked at when the trigger has been answered
 		if err != nil {

@@ -222,10 +222,23 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 			fail("--token %q: must be name=file", t)
 			continue
 		}
+		if gate.Tokens[name] != "" {
+			fail("--token %s: is given twice; a second token needs another name", name)
+		}
 		gate.Tokens[name] = strings.TrimSpace(string(file("token", path)))
 	}
 	if len(gate.Tokens) == 0 && p.issuer == "" && !p.open {
 		fail("nobody could use the API: give --token, --oidc-issuer, or, where only this machine reaches it, --no-token")
+	}
+	if p.open && len(gate.Tokens) > 0 {
+		fail("--no-token: there is a --token, which would mean nothing")
+	}
+	for name, zero := range map[string]bool{
+		"limit": p.limits.Total == 0, "queue": p.limits.Queue == 0, "keep": p.keep == 0, "grace": p.grace == 0, "rate": p.rate == 0, "clone-timeout": p.clone.Timeout == 0, "clone-depth": p.clone.Depth == 0,
+	} {
+		if zero {
+			fail("--%s: must not be 0", name)
+		}
 	}
 	if p.open && !loopback(p.listen) {
 		fail("--no-token: %s can be reached from other machines; give --token", p.listen)

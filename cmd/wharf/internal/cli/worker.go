@@ -186,7 +186,11 @@ func (w *working) run(ctx context.Context, dir string) error {
 	w.spans.close()
 	rest.Now()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
-	w.tell(cmp.Or(reported[out.State], report.Errored), out.Reason)
+	state, reason := cmp.Or(reported[out.State], report.Errored), out.Reason
+	if err != nil && !errors.Is(err, worker.ErrLeft) { // what is not stored for certain is no success
+		state, reason = report.Errored, err.Error()
+	}
+	w.tell(state, reason)
 	if err != nil {
 		w.log.Error("not everything went well", "error", err)
 	}
@@ -242,7 +246,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	if err != nil {
 		return nil, nil, nil, trouble(err)
 	}
-	if o, err = openDriver(ctx, w.driver); err != nil {
+	if o, err = w.openPatiently(ctx); err != nil {
 		return nil, nil, nil, err
 	}
 	close = func() { o.Driver.Close() }
@@ -265,6 +269,32 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	}
 	w.spans = newTracing(ctx, b.ID(), func(format string, args ...any) { w.log.Warn(fmt.Sprintf(format, args...)) })
 	return b, o, close, nil
+}
+
+// How long a worker tries to reach its runtime, which may be busy: nobody is there to start it again.
+const (
+	openPatience = 2 * time.Minute
+	openPause    = 2 * time.Second
+)
+
+// openPatiently opens the driver; a runtime that does not answer is asked again for a while.
+func (w *working) openPatiently(ctx context.Context) (*drivers.Opened, error) {
+	began := time.Now()
+	for {
+		o, err := openDriver(ctx, w.driver)
+		var e *exit
+		if err == nil || errors.As(err, &e) && e.code == exitUsage || ctx.Err() != nil || time.Since(began) > openPatience {
+			return o, err
+		}
+		w.log.Warn("the runtime does not answer; trying again", "error", err)
+		t := time.NewTimer(openPause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		}
+	}
 }
 
 // tls reads the certificate, if there is one.
