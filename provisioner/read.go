@@ -160,12 +160,6 @@ func sweepOnce(ctx context.Context, d driver.Driver, by driver.ListOptions) (n i
 	for _, s := range sandboxes {
 		errs = append(errs, driver.RemoveSandbox(ctx, d, s.ID))
 	}
-	volumes, err := d.ListVolumes(ctx, by)
-	if err != nil {
-		return 0, err
-	}
-	for _, v := range volumes {
-		errs = append(errs, d.RemoveVolume(ctx, v.ID))
-	}
-	return len(tasks) + len(sandboxes) + len(volumes), errors.Join(errs...)
+	volumes, err := removeVolumes(ctx, d, by)
+	return len(tasks) + len(sandboxes) + volumes, errors.Join(append(errs, err)...)
 }

@@ -58,19 +58,22 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	}
 	p.fleet.removed(task.ID)
 	p.poke()
-	return errors.Join(p.sweep(ctx, id), p.removeVolumes(ctx, id))
+	err := p.sweep(ctx, id)
+	_, left := removeVolumes(ctx, d, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+	return errors.Join(err, left)
 }
 
-func (p *Provisioner) removeVolumes(ctx context.Context, id string) error {
-	volumes, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+// removeVolumes removes those with certain labels, and returns how many there were.
+func removeVolumes(ctx context.Context, d driver.Driver, by driver.ListOptions) (int, error) {
+	volumes, err := d.ListVolumes(ctx, by)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var errs []error
 	for _, v := range volumes {
-		errs = append(errs, p.cfg.Driver.RemoveVolume(ctx, v.ID))
+		errs = append(errs, d.RemoveVolume(ctx, v.ID))
 	}
-	return errors.Join(errs...)
+	return len(volumes), errors.Join(errs...)
 }
 
 // Prune deletes the workers that have ended longer ago than that, and returns their IDs.
@@ -127,23 +130,16 @@ func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	return errors.Join(append(errs, p.orphans(ctx, now))...)
 }
 
-// orphans removes volumes and builds' leftovers whose worker is not there.
+// orphans removes volumes and builds' leftovers whose worker is not there. The workers have just been asked for.
 func (p *Provisioner) orphans(ctx context.Context, now time.Time) error {
-	tasks, err := p.cfg.Driver.List(ctx, workers)
-	if err != nil {
-		return err
-	}
-	there := map[string]bool{}
-	for _, t := range tasks {
-		there[t.Labels[LabelWorker]] = true
-	}
 	volumes, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker}})
 	if err != nil {
 		return err
 	}
 	old := func(labels map[string]string, created time.Time) bool {
 		id := labels[LabelWorker]
-		return id != "" && !there[id] && now.Sub(created) > orphanAge
+		_, there := p.fleet.worker(id)
+		return id != "" && !there && now.Sub(created) > orphanAge
 	}
 	var errs []error
 	for _, v := range volumes {

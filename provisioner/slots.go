@@ -41,7 +41,7 @@ func (p *Provisioner) slots(ctx context.Context) (*table, error) {
 	t := &table{}
 	for _, v := range volumes {
 		limit := v.Labels[labelLimit]
-		n, err := strconv.Atoi(strings.TrimPrefix(v.Name, "slot-"+limit+"-"))
+		n, err := strconv.Atoi(strings.TrimPrefix(v.Name, slotPrefix(limit)))
 		if err != nil {
 			continue // it is not ours
 		}
@@ -50,7 +50,9 @@ func (p *Provisioner) slots(ctx context.Context) (*table, error) {
 	return t, nil
 }
 
-func slotName(limit string, n int) string { return "slot-" + limit + "-" + strconv.Itoa(n) }
+func slotPrefix(limit string) string { return "slot-" + limit + "-" }
+
+func slotName(limit string, n int) string { return slotPrefix(limit) + strconv.Itoa(n) }
 
 // of returns the slots of a limit that a worker has, the one with the lowest number first.
 func (t *table) of(worker, limit string) []slot {

@@ -12,17 +12,16 @@ import (
 
 // Where things are in a worker's containers.
 const (
-	program    = "/usr/local/bin/wharf"
-	work       = "/work" // the volume
-	checkout   = work + "/repository"
-	results    = work + "/results"
-	secrets    = "/run/wharf"
-	cloner     = "clone" // the init container
-	workerPort = 7500
+	program  = "/usr/local/bin/wharf"
+	work     = "/work" // the volume
+	checkout = work + "/repository"
+	results  = work + "/results"
+	secrets  = "/run/wharf"
+	cloner   = "clone" // the init container
 )
 
 // Port is where a worker's API listens, on localhost of its task: see [driver.Dial].
-const Port = workerPort
+const Port = 7500
 
 // Order is what a worker is told of its build, in a file that nobody else sees: inputs and variables may be secrets.
 type Order struct {
@@ -128,7 +127,7 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	spec.Init = []driver.Container{container(cloner, append(args, "--", t.URL.Remote(), checkout)...)}
 
 	args = []string{"worker", "--report", "--results=" + results, "--order=" + secrets + "/order.json", "--token-file=" + secrets + "/token",
-		"--listen=127.0.0.1:" + strconv.Itoa(workerPort), "--http=", "--linger=" + p.cfg.Keep.String()}
+		"--listen=127.0.0.1:" + strconv.Itoa(Port), "--http=", "--linger=" + p.cfg.Keep.String()}
 	flag("driver", p.cfg.Access.Driver)
 	args = append(args, p.cfg.Options...)
 	spec.Container = container("", append(args, "--", path.Join(checkout, t.Directory))...)

@@ -53,10 +53,15 @@ func driverFlag(cmd *cobra.Command, name *string) {
 
 // openDriver opens the driver that the flag or WHARF_DRIVER names.
 func openDriver(ctx context.Context, name string) (*drivers.Opened, error) {
+	return openWith(ctx, name, drivers.Open)
+}
+
+// openWith is openDriver by another way to open it.
+func openWith[T any](ctx context.Context, name string, open func(context.Context, string) (*T, error)) (*T, error) {
 	if name == "" {
 		name = os.Getenv("WHARF_DRIVER")
 	}
-	o, err := drivers.Open(ctx, name)
+	o, err := open(ctx, name)
 	var u *drivers.UsageError
 	if errors.As(err, &u) {
 		return nil, wrong(err)

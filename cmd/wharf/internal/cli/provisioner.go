@@ -19,7 +19,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
-	"golang.org/x/term"
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/settings"
@@ -81,7 +80,7 @@ WHARF_PROVISIONER_LIMIT), or a line of the YAML file that --config names
 		},
 	}
 	driverFlag(cmd, &p.driver)
-	p.pull = &choice{values: []string{"if-not-present", "always", "never"}, value: "if-not-present"}
+	p.pull = newPull()
 	p.level = &choice{values: []string{"debug", "info", "warn", "error"}, value: "info"}
 	f := cmd.Flags()
 	f.StringVar(&p.config, "config", os.Getenv(provisionerEnv+"_CONFIG"), "YAML `file` with settings")
@@ -120,9 +119,7 @@ WHARF_PROVISIONER_LIMIT), or a line of the YAML file that --config names
 
 // run serves until it is told to end.
 func (p *provisioning) run(ctx context.Context) error {
-	p.log = hclog.New(&hclog.LoggerOptions{
-		Name: "provisioner", Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd())), Level: hclog.LevelFromString(p.level.value),
-	})
+	p.log = newLog("provisioner", hclog.LevelFromString(p.level.value))
 	cfg, gate, secure, err := p.settle()
 	if err != nil {
 		return wrong(err)
@@ -131,17 +128,11 @@ func (p *provisioning) run(ctx context.Context) error {
 	defer cancel(nil)
 	in := watch(func(_ int, why string) { cancel(errors.New(why)) })
 	defer in.stop()
-	name := p.driver
-	if name == "" {
-		name = os.Getenv("WHARF_DRIVER")
-	}
-	h, err := drivers.OpenHosting(ctx, name, p.account)
-	var u *drivers.UsageError
-	switch {
-	case errors.As(err, &u):
-		return wrong(err)
-	case err != nil:
-		return tooEarly(ctx, trouble(err))
+	h, err := openWith(ctx, p.driver, func(ctx context.Context, name string) (*drivers.Hosting, error) {
+		return drivers.OpenHosting(ctx, name, p.account)
+	})
+	if err != nil {
+		return tooEarly(ctx, err)
 	}
 	defer h.Close()
 	cfg.Driver, cfg.Builds, cfg.Access = h.Workers.Driver, h.Builds.Driver, h.Access
@@ -248,7 +239,7 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 	} else if p.issuer != "" {
 		gate.Verify = verifier(p.issuer, p.audience)
 	}
-	secure, err = (&working{cert: p.cert, key: p.key}).tls()
+	secure, err = certificate(p.cert, p.key)
 	if err != nil {
 		errs = append(errs, err)
 	}

@@ -85,7 +85,7 @@ func (r *running) addBuild(cmd *cobra.Command) {
 	f.DurationVar(&r.grace, "grace", 10*time.Second, "time between asking a step to end and killing it")
 	f.Var(&r.stepLogLimit, "step-log-limit", "how much of each step's log is kept, such as 100MiB (default: all)")
 	f.Var(&r.logLimit, "log-limit", "how much of all logs together is kept (default: all)")
-	r.pull = &choice{values: []string{"if-not-present", "always", "never"}, value: "if-not-present"}
+	r.pull = newPull()
 	f.Var(r.pull, "pull", "when to fetch images: "+strings.Join(r.pull.values, ", "))
 	complete(cmd, "pull", func(*cobra.Command, string) []string { return r.pull.values })
 	f.StringVar(&r.secrets, "secrets", os.Getenv("WHARF_SECRETS"), "`directory` of project secrets (default: $WHARF_SECRETS)")
@@ -221,6 +221,11 @@ func (r *running) place(p *project) (*place, error) {
 	at.tidy = func(ctx context.Context) error { _, err := store.Prune(ctx, p.dir); return err }
 	at.results, err = store.Add(at.lease, p.dir)
 	return at, err
+}
+
+// newPull is a flag that says when images are fetched.
+func newPull() *choice {
+	return &choice{values: []string{"if-not-present", "always", "never"}, value: "if-not-present"}
 }
 
 var pulls = map[string]driver.PullPolicy{"if-not-present": driver.PullIfNotPresent, "always": driver.PullAlways, "never": driver.PullNever}

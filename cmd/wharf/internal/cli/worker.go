@@ -134,7 +134,7 @@ func (w *working) ordered() error {
 
 // run runs the worker.
 func (w *working) run(ctx context.Context, dir string) error {
-	w.log = hclog.New(&hclog.LoggerOptions{Name: "worker", Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd()))})
+	w.log = newLog("worker", hclog.DefaultLevel)
 	w.output = &choice{}
 	if err := w.validate(); err != nil {
 		return wrong(err)
@@ -146,7 +146,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	if err != nil {
 		return wrong(err)
 	}
-	secure, err := w.tls()
+	secure, err := certificate(w.cert, w.key)
 	if err != nil {
 		return wrong(err)
 	}
@@ -297,16 +297,21 @@ func (w *working) openPatiently(ctx context.Context) (*drivers.Opened, error) {
 	}
 }
 
-// tls reads the certificate, if there is one.
-func (w *working) tls() (*tls.Config, error) {
-	if w.cert == "" && w.key == "" {
+// newLog is the log of a service: text on a terminal, and JSON elsewhere.
+func newLog(name string, level hclog.Level) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Name: name, Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd())), Level: level})
+}
+
+// certificate reads that of --tls-cert and --tls-key, if there is one.
+func certificate(cert, key string) (*tls.Config, error) {
+	if cert == "" && key == "" {
 		return nil, nil
 	}
-	cert, err := tls.LoadX509KeyPair(w.cert, w.key)
+	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // readToken returns the token of a file or of the environment; empty if neither has one.
