@@ -33,7 +33,7 @@ func makeNetns(file string) error {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("start the loopback interface: %w", err)
 		}
-		self := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
+		self := "/proc/thread-self/ns/net" // whose number may be another one in /proc
 		if err := unix.Mount(self, file, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("keep a network namespace: %w", err)
 		}

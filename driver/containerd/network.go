@@ -59,7 +59,7 @@ func (d *Driver) networks(ctx context.Context) (*networks, error) {
 		if err != nil {
 			return nil, err
 		}
-		exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}} // libcni makes one itself when it is first used, and races
+		exec := &plugins{invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}}} // libcni makes one itself when it is first used, and races
 		n := &networks{cni: libcni.NewCNIConfigWithCacheDir(d.cfg.CNI, filepath.Join(d.cfg.State, "cni"), exec)}
 		sum := sha256.Sum256([]byte(d.cfg.State))
 		if n.shared, err = d.conflist("wharf", fmt.Sprintf("wh%x", sum[:4]), halves[0]); err == nil {

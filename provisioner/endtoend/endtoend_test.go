@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/driver/containerd"
 	"github.com/wharfci/wharf/driver/docker"
 	"github.com/wharfci/wharf/driver/kubernetes"
 	"github.com/wharfci/wharf/driver/podman"
@@ -94,6 +95,8 @@ func open(t *testing.T, runtime, owner string) driver.Driver {
 		d, err = docker.New(docker.Config{Owner: owner})
 	case "podman":
 		d, err = podman.New(podman.Config{Owner: owner})
+	case "containerd":
+		d, err = containerd.New(containerd.Config{Owner: owner, Cgroup: os.Getenv("CONTAINERD_CGROUP")})
 	case "kubernetes":
 		d, err = kubernetes.New(kubernetes.Config{Owner: owner})
 	default:
@@ -214,7 +217,10 @@ func (s *system) provisioner(flags ...string) {
 		}
 	}
 	url := s.runtime + "://?owner=" + s.owner
-	if s.runtime == "kubernetes" {
+	switch s.runtime {
+	case "containerd":
+		url += "&cgroup=" + os.Getenv("CONTAINERD_CGROUP")
+	case "kubernetes":
 		url += "&server=" + grantAccount(s.t)
 	}
 	args := append([]string{"provisioner", "--driver=" + url, "--listen=127.0.0.1:0", "--image=" + image, "--pull=never", "--token=wharf-api=" + filepath.Join(dir, "token"),

@@ -3,6 +3,7 @@
 package drivers
 
 import (
+	"context"
 	"net/url"
 
 	"github.com/wharfci/wharf/driver"
@@ -14,3 +15,10 @@ var (
 	openContainerd    func(*url.URL) (driver.Driver, error)
 	containerdHarness func(*url.URL) (drivertest.Harness, error)
 )
+
+var errNoContainerd = usage("containerd: %s", noDriver)
+
+// Serve is for containerd.
+func Serve(context.Context, string) error { return errNoContainerd }
+
+func openContainerdWorkers(_, _ *url.URL, _ *Hosting) (driver.Driver, error) { return nil, errNoContainerd }

@@ -20,6 +20,9 @@ import (
 // Auto is the name that stands for the first runtime that answers.
 const Auto = "auto"
 
+// machineParameter, of the URL of containerd, is where the machine's /proc is mounted in a container that this process is in.
+const machineParameter = "machine"
+
 // noDriver is what keeps a runtime from being used, whatever its state is.
 const noDriver = "wharf has a driver for it on Linux only"
 
@@ -48,7 +51,7 @@ type kind struct {
 var kinds = []kind{
 	{name: "docker", form: "docker:///path/to.sock or docker://host:port", local: true, parameters: []string{"owner"}, open: openDocker, harness: dockerHarness, find: findDocker},
 	{name: "podman", form: "podman:///path/to.sock or podman://host:port", local: true, parameters: []string{"owner"}, open: openPodman, harness: podmanHarness, find: findPodman},
-	{name: "containerd", form: "containerd:///path/to.sock", local: true, parameters: []string{"owner", "namespace", "root", "state", "cgroup"},
+	{name: "containerd", form: "containerd:///path/to.sock", local: true, parameters: []string{"owner", "namespace", "root", "state", "cgroup", machineParameter},
 		open: openContainerd, harness: containerdHarness, find: findContainerd},
 	{name: "kubernetes", form: "kubernetes://context/namespace", parameters: kubernetesParameters, open: openKubernetes,
 		nodeHarness: kubernetesHarness, find: findKubernetes},

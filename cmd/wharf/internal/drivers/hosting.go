@@ -92,7 +92,7 @@ func (h *Hosting) open(workers, builds *url.URL, account string) (driver.Driver,
 		h.Access.Driver = inCluster(inside)
 		return kubernetes.New(cfg)
 	}
-	return nil, usage("workers cannot run on %s yet; use docker, podman or kubernetes", builds.Scheme)
+	return openContainerdWorkers(workers, builds, h)
 }
 
 // socket lets workers have the socket of a daemon that is on its own machine, where the daemon's address is; others they reach as the provisioner does.
