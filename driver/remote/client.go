@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -31,7 +30,6 @@ type Driver struct {
 
 	ctx   context.Context // ends with Close
 	close context.CancelCauseFunc
-	calls sync.WaitGroup
 }
 
 var (
