@@ -17,8 +17,7 @@ import (
 type plugins struct{ invoke.DefaultExec }
 
 func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) (out []byte, err error) {
-	self, err := os.Readlink("/proc/self")
-	if err != nil || self == strconv.Itoa(os.Getpid()) {
+	if !numberedElsewhere() {
 		return p.DefaultExec.ExecPlugin(ctx, path, stdin, environ)
 	}
 	err = onThread(func() error {
@@ -29,6 +28,12 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		return err
 	})
 	return out, err
+}
+
+// numberedElsewhere reports whether the numbers of processes in /proc are other ones than this process can use.
+func numberedElsewhere() bool {
+	self, err := os.Readlink("/proc/self")
+	return err == nil && self != strconv.Itoa(os.Getpid())
 }
 
 // ownProc gives the calling thread mounts of its own, in which /proc is that of its process namespace.
