@@ -33,6 +33,9 @@ type described struct {
 
 func serve(t *testing.T, p *provisioner.Provisioner, gate provisioner.Gate, change ...func(*http.Server)) *described {
 	t.Helper()
+	if err := p.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s := httptest.NewUnstartedServer(p.Handler(gate))
 	for _, c := range change {
 		c(s.Config)
