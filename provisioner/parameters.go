@@ -37,7 +37,7 @@ type gathered map[string]string
 
 func (g gathered) add(name, value string) error {
 	if before, twice := g[name]; twice && before != value {
-		return &ParameterError{shortened(strings.ToValidUTF8(name, "?")), "is given twice, with different values"}
+		return &ParameterError{told(name), "is given twice, with different values"}
 	}
 	g[name] = value
 	return nil
@@ -148,7 +148,7 @@ func (g gathered) addMember(name string, raw json.RawMessage) error {
 		return nil
 	case '"':
 		if err := json.Unmarshal(raw, &text); err != nil {
-			return &ParameterError{shortened(name), "is no JSON text"}
+			return &ParameterError{told(name), "is no JSON text"}
 		}
 	case '{', '[':
 		if slices.Contains(flat, name) {

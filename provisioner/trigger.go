@@ -108,11 +108,18 @@ func (p *parser) flag(name string) bool {
 	return b
 }
 
-// fitsVariable reports whether ${name} can stand for a variable of that name: any text can, but for the characters that would end it. A body that was sent as another type
-// than it is becomes a name with braces or lines.
+// fitsVariable reports whether ${name} can stand for a variable of that name: any text can, but for the characters that would end it.
 func fitsVariable(name string) bool {
 	return name != "" && len(name) <= maxText && name == strings.TrimSpace(name) && !strings.HasPrefix(name, "%") &&
 		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("={}", r) })
+}
+
+// told is the name of a parameter in an error. One that fits no variable is not told: it may be a body that was sent as another type than it is.
+func told(name string) string {
+	if utf8.ValidString(name) && fitsVariable(name) {
+		return shortened(name)
+	}
+	return "parameters"
 }
 
 // ParseTrigger reads the parameters of a build. The error joins a [ParameterError] for each that cannot be used.
@@ -127,10 +134,10 @@ func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, 
 	}
 	for name, value := range p.rest {
 		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.ContainsRune(value, 0) || strings.ContainsRune(name, 0) {
-			p.fail(shortened(strings.ToValidUTF8(name, "?")), "is no text in UTF-8, or holds a NUL")
+			p.fail(told(name), "one is no text in UTF-8, or holds a NUL")
 			delete(p.rest, name)
 		} else if len(value) > maxValue {
-			p.fail(shortened(name), "has %d bytes; %d are the most", len(value), maxValue)
+			p.fail(told(name), "has %d bytes; %d are the most", len(value), maxValue)
 			delete(p.rest, name)
 		}
 	}
@@ -156,8 +163,7 @@ func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, 
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.rest)) {
 		if !fitsVariable(name) {
-			// The name is not told: it may be a body.
-			p.fail("parameters", "one has a name of %d bytes that cannot be that of a variable: it must have from 1 to %d bytes without control characters, \"=\", \"{\" and \"}\", no space at its ends, "+
+			p.fail(told(name), "one has a name of %d bytes that cannot be that of a variable: it must have from 1 to %d bytes without control characters, \"=\", \"{\" and \"}\", no space at its ends, "+
 				"and no \"%%\" first; a body in JSON needs the content type application/json", len(name), maxText)
 			break
 		}

@@ -104,7 +104,7 @@ func named(err error) (names []string) {
 	}
 	var p *provisioner.ParameterError
 	if !errors.As(err, &p) {
-		return []string{"?"}
+		return []string{"no parameter"}
 	}
 	return []string{p.Parameter}
 }
@@ -136,7 +136,7 @@ func FuzzParseTrigger(f *testing.F) {
 		p[a], p[b] = av, bv
 		tr, err := provisioner.ParseTrigger(p, giturl.Policy{})
 		if err != nil {
-			if names := named(err); slices.Contains(names, "?") || len(names) == 0 {
+			if names := named(err); slices.Contains(names, "no parameter") || len(names) == 0 {
 				t.Errorf("the error names no parameter: %v", err)
 			}
 			if strings.Contains(err.Error(), "q9-credential-q9") {
