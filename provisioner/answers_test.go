@@ -81,10 +81,14 @@ func TestAnswers(t *testing.T) {
 		d.want(403, c.method, c.path, nil, "Authorization", "Bearer of another")
 		d.want(503, c.method, c.path, nil, "Authorization", "Bearer in the night")
 	}
-	y.Down()
-	d.want(503, "GET", "/readyz", nil)
-	y.Up()
 	gather(d)
+
+	away := newYard()
+	gone := serve(t, away.open(t, nil), gate)
+	away.Down()
+	gone.want(503, "GET", "/readyz", nil)
+	away.Up()
+	gather(gone)
 
 	busy := serve(t, p, provisioner.Gate{Open: true, Rate: 0.01})
 	busy.want(200, "GET", "/api/openapi.yaml", nil)

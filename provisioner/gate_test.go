@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -42,8 +43,26 @@ func verify(_ context.Context, bearer string) (string, error) {
 	return "", errors.New("the signature is wrong")
 }
 
+// record is a log that is read while it is written.
+type record struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(b)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
 func TestGateBearers(t *testing.T) {
-	var log strings.Builder
+	var log record
 	p := newYard().open(t, func(cfg *provisioner.Config) {
 		cfg.Log = hclog.New(&hclog.LoggerOptions{Name: "provisioner", Output: &log, JSONFormat: true})
 	})

@@ -170,8 +170,10 @@ func TestStreamOutlivesReading(t *testing.T) {
 func TestDeleteOutlivesReading(t *testing.T) {
 	y := newYard()
 	told := make(chan bool)
-	y.build = func(ctx context.Context, p *fake.Proc, id string) int {
-		<-p.Signals()
+	y.build = func(_ context.Context, p *fake.Proc, _ string) int {
+		signals := p.Signals()
+		told <- true
+		<-signals
 		told <- true
 		<-told
 		return 130
@@ -179,7 +181,7 @@ func TestDeleteOutlivesReading(t *testing.T) {
 	p := y.open(t, nil)
 	d := serve(t, p, provisioner.Gate{Open: true, Heartbeat: 20 * time.Millisecond}, func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond })
 	w := ask(t, p, trigger(1))
-	until(t, p, w.ID, provisioner.Running)
+	<-told
 	beats := d.watch("")
 	go func() {
 		<-told

@@ -308,4 +308,3 @@ func TestServeLimits(t *testing.T) {
 		t.Errorf("the exit code is %d: %q", code, p.lines)
 	}
 }
-
