@@ -32,7 +32,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, wanted map[State]bo
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies that would keep back what there is
 	w.WriteHeader(http.StatusOK)
-	if !s.send("retry: 3000\n: workers follow\n\n") {
+	if r.Method == http.MethodHead || !s.send("retry: 3000\n: workers follow\n\n") {
 		return
 	}
 	news := make(chan event)

@@ -149,6 +149,9 @@ func TestStreamStates(t *testing.T) {
 		t.Errorf("the last event is %q", got)
 	}
 	d.want(http.StatusBadRequest, "GET", "/api/worker?watch=true&state=removed", nil)
+	if res, err := http.Head(d.url + "/api/worker?watch=true"); err != nil || res.StatusCode != http.StatusOK { // and does not wait for events
+		t.Errorf("the head alone: %v, %v", res, err)
+	}
 }
 
 // TestStreamOutlivesReading: the time that a request has to arrive is none for its answer.

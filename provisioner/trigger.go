@@ -3,6 +3,7 @@ package provisioner
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -241,9 +242,14 @@ func (p *parser) inputs(t *Trigger) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+	var node, more yaml.Node
+	d := yaml.NewDecoder(strings.NewReader(text))
+	if err := d.Decode(&node); err != nil {
 		p.fail("VARS", "is no YAML") // the words of the parser may quote a secret
+		return
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		p.fail("VARS", "must be one YAML document")
 		return
 	}
 	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 || node.Content[0].Kind != yaml.MappingNode {

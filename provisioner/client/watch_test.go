@@ -74,7 +74,9 @@ func (o *outage) breakDown(instead http.HandlerFunc) {
 
 func (o *outage) mend() { o.away.Store(nil) }
 
-func noGateway(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad gateway</h1>", http.StatusBadGateway) }
+func noGateway(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "<h1>Bad gateway</h1>", http.StatusBadGateway)
+}
 
 // follow yields what Events tells as text; the channel is closed at the end.
 func follow(ctx context.Context, c *client.Client, states ...provisioner.State) <-chan string {

@@ -256,10 +256,18 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 			fail("--token %q: must be name=file, such as wharf-api=/etc/wharf/token", t)
 			continue
 		}
-		if _, twice := gate.Tokens[name]; twice {
-			fail("--token %s: is given twice; a second token needs another name", name)
+		token := strings.TrimSpace(string(file("token", path)))
+		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			fail("--token %s: %s: a token consists of printable ASCII characters without spaces", name, path)
 		}
-		gate.Tokens[name] = strings.TrimSpace(string(file("token", path)))
+		for other, text := range gate.Tokens {
+			if other == name {
+				fail("--token %s: is given twice; a second token needs another name", name)
+			} else if text == token && token != "" {
+				fail("--token %s: is the token of %s too; the audit log could not tell them apart", name, other)
+			}
+		}
+		gate.Tokens[name] = token
 	}
 	if gate.Proxies, err = origin.ParseProxies(p.proxies); err != nil {
 		fail("--proxy %w", err)

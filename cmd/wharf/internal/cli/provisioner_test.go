@@ -36,6 +36,8 @@ func TestProvisionerSettings(t *testing.T) {
 		"a token without name": {args: []string{"--image=i", "--token=" + token}, want: "must be name=file"},
 		"an empty token":       {args: []string{"--image=i", "--token=a=" + empty}, want: "is empty"},
 		"a token twice":        {args: []string{"--image=i", "--token=a=" + token, "--token=a=" + token}, want: "is given twice"},
+		"a token for two":      {args: []string{"--image=i", "--token=a=" + token, "--token=b=" + token}, want: "--token b: is the token of a too"},
+		"two tokens in a file": {args: []string{"--image=i", "--token=a=" + write("two", "one\ntwo\n")}, want: "without spaces"},
 		"no token file":        {args: []string{"--image=i", "--token=a=" + dir + "/none"}, want: "--token: open "},
 		"no such file":         {args: []string{"--image=i", "--no-token", "--known-hosts=" + dir + "/none"}, want: "--known-hosts: "},
 		"a directory":          {args: []string{"--image=i", "--no-token", "--ssh-key=" + dir}, want: "--ssh-key: read " + dir},
