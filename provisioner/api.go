@@ -60,7 +60,8 @@ var errNotLoaded = &Problem{Type: problemType + "not-ready", Title: "The provisi
 // guard bounds what a client can do, and answers what no pattern matches.
 func (a *api) guard(mux *http.ServeMux) http.Handler {
 	browsers := http.NewCrossOriginProtection() // a page in somebody's browser shall trigger nothing
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(server http.ResponseWriter, r *http.Request) {
+		w := &timely{ResponseWriter: server}
 		if err := browsers.Check(r); err != nil {
 			refuse(w, r, &Problem{Type: problemType + "cross-origin", Title: "A page of another origin may not do this", Status: http.StatusForbidden, Detail: err.Error()})
 			return
@@ -70,8 +71,7 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 			refuse(w, r, errTooFast)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		w = &timely{ResponseWriter: w}
+		r.Body = http.MaxBytesReader(server, r.Body, maxBody)
 		_, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)

@@ -137,6 +137,9 @@ func (d *described) want(status int, method, path string, body io.Reader, header
 		if err := json.Unmarshal([]byte(text), &p); err != nil || head.Get("Content-Type") != "application/problem+json" || p.Status != got || p.Detail == "" {
 			d.t.Errorf("%s %.60s: no problem document: %s", method, path, text)
 		}
+		if kind := strings.TrimPrefix(p.Type, "https://wharfci.dev/problems/"); !strings.Contains(string(provisioner.OpenAPI), "`"+kind+"`") {
+			d.t.Errorf("%s %.60s: the description has no problem of the type %s", method, path, p.Type)
+		}
 	}
 	return text
 }

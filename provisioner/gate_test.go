@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/hashicorp/go-hclog"
@@ -114,4 +116,37 @@ func TestGateProxy(t *testing.T) {
 	direct := serve(t, p, provisioner.Gate{Open: true, Rate: 0.01})
 	direct.want(http.StatusOK, "GET", "/api/worker", nil, "X-Forwarded-For", "192.0.2.1")
 	direct.want(http.StatusTooManyRequests, "GET", "/api/worker", nil, "X-Forwarded-For", "192.0.2.2")
+}
+
+// deadlined is a writer that notes which deadlines it has when it is written to.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	write, written time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error { d.write = t; return nil }
+
+func (d *deadlined) Write(b []byte) (int, error) {
+	d.written = d.write
+	return d.ResponseRecorder.Write(b)
+}
+
+// TestGateAnswerTime: every answer has a time by which it has to be taken.
+func TestGateAnswerTime(t *testing.T) {
+	p := newYard().open(t, nil)
+	if err := p.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h := p.Handler(provisioner.Gate{Open: true})
+	for _, r := range []struct{ method, path string }{{"GET", "/api/worker"}, {"GET", "/api/worker/x"}, {"GET", "/metrics"}, {"GET", "/healthz"}, {"GET", "/nothing"}, {"PUT", "/api/worker"}, {"POST", "/api/worker"}, {"POST", "/api/prune"}} {
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		req := httptest.NewRequestWithContext(t.Context(), r.method, r.path, nil)
+		if r.path == "/api/prune" {
+			req.Header.Set("Sec-Fetch-Site", "cross-site")
+		}
+		h.ServeHTTP(w, req)
+		if w.written.IsZero() {
+			t.Errorf("%s %s: %d, and no time by which it has to be taken", r.method, r.path, w.Code)
+		}
+	}
 }
