@@ -1,15 +1,18 @@
 package provisioner
 
 import (
-	"context"
+	"cmp"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/wharfci/wharf/provisioner/origin"
 )
 
 // OpenAPI is the description of the API, in YAML, by OpenAPI 3.0. The service has it at /api/openapi.yaml.
@@ -23,13 +26,17 @@ type api struct {
 	gate    Gate
 	digests digests
 	meter   *meter
+	streams tally
 	log     hclog.Logger
 	audit   hclog.Logger
 }
 
 // Handler serves the provisioner's HTTP API: see [OpenAPI].
 func (p *Provisioner) Handler(gate Gate) http.Handler {
-	a := &api{p: p, gate: gate, digests: gate.digests(), meter: newMeter(gate.Rate), log: p.log, audit: p.log.Named("audit")}
+	gate.Streams, gate.Heartbeat = cmp.Or(gate.Streams, 20), cmp.Or(gate.Heartbeat, 15*time.Second)
+	a := &api{
+		p: p, gate: gate, digests: gate.digests(), meter: newMeter(gate.Rate), streams: tally{most: gate.Streams, of: map[string]int{}}, log: p.log, audit: p.log.Named("audit"),
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/worker", a.trigger)
 	mux.HandleFunc("POST /generic-webhook-trigger/invoke", a.trigger) // where Jenkins has it
@@ -53,16 +60,18 @@ var errNotLoaded = &Problem{Type: problemType + "not-ready", Title: "The provisi
 // guard bounds what a client can do, and answers what no pattern matches.
 func (a *api) guard(mux *http.ServeMux) http.Handler {
 	browsers := http.NewCrossOriginProtection() // a page in somebody's browser shall trigger nothing
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(server http.ResponseWriter, r *http.Request) {
+		w := &timely{ResponseWriter: server}
 		if err := browsers.Check(r); err != nil {
 			refuse(w, r, &Problem{Type: problemType + "cross-origin", Title: "A page of another origin may not do this", Status: http.StatusForbidden, Detail: err.Error()})
 			return
 		}
-		if !a.meter.allows(client(r), time.Now()) {
+		probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" // a busy neighbour shall not have the service taken for dead
+		if !probe && !a.meter.allows(origin.Of(a.client(r)), time.Now()) {
 			refuse(w, r, errTooFast)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(server, r.Body, maxBody)
 		_, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
@@ -94,7 +103,7 @@ func (a *api) known(handle func(w http.ResponseWriter, r *http.Request, who stri
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := a.authenticate(r, "")
 		if err != nil {
-			a.note(r, "", r.Method, r.PathValue("id"), err)
+			a.note(r, who, r.Method, r.PathValue("id"), err)
 			refuse(w, r, problemOf(err))
 			return
 		}
@@ -102,13 +111,50 @@ func (a *api) known(handle func(w http.ResponseWriter, r *http.Request, who stri
 			refuse(w, r, errNotLoaded)
 			return
 		}
+		defer unhurried(w)()
 		handle(w, r, who)
 	}
 }
 
+// unhurried takes away the time that a request has to arrive: to the server its connection is dead when that is over, also while the request is being answered.
+// The function that it returns gives what has not been read some time again.
+func unhurried(w http.ResponseWriter) func() {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{}) // not every writer has one
+	return func() { _ = c.SetReadDeadline(time.Now().Add(writeTime)) }
+}
+
+// writeTime is how long a client may take for an answer, once there is one.
+const writeTime = time.Minute
+
+// timely is a writer of an answer that has to be taken in time.
+type timely struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *timely) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+func (t *timely) begin() {
+	if !t.begun {
+		t.begun = true
+		_ = http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // not every writer has one
+	}
+}
+
+func (t *timely) WriteHeader(status int) {
+	t.begin()
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *timely) Write(b []byte) (int, error) {
+	t.begin()
+	return t.ResponseWriter.Write(b)
+}
+
 // note writes who did what into the audit log.
 func (a *api) note(r *http.Request, who, what, worker string, err error, more ...any) {
-	args := append([]any{"who", who, "address", client(r), "worker", worker}, more...)
+	args := append([]any{"who", who, "address", a.client(r), "worker", worker}, more...)
 	if err != nil {
 		a.audit.Warn(what+" was refused", append(args, "error", err)...)
 		return
@@ -116,23 +162,31 @@ func (a *api) note(r *http.Request, who, what, worker string, err error, more ..
 	a.audit.Info(what, args...)
 }
 
-// trigger asks for a build.
+// trigger asks for a build. A token in the body is looked for only if there is none elsewhere; who shows a wrong one is refused before his body is read.
 func (a *api) trigger(w http.ResponseWriter, r *http.Request) {
-	all, err := parameters(r)
-	who, denied := a.authenticate(r, all[tokenParameter])
+	var all map[string]string
+	var err error
+	who, denied := a.authenticate(r, "")
+	if denied == nil || errors.Is(denied, errNoToken) {
+		all, err = parameters(r)
+	}
+	if errors.Is(denied, errNoToken) {
+		who, denied = a.authenticate(r, all[tokenParameter])
+	}
 	result := func(what string) { a.p.fleet.count.triggers.WithLabelValues(what).Inc() }
 	if denied != nil { // before anything is said of the parameters
-		a.note(r, "", "trigger", "", denied)
-		result("unauthenticated")
+		a.note(r, who, "trigger", "", denied)
+		result(strings.TrimPrefix(problemOf(denied).Type, problemType))
 		refuse(w, r, problemOf(denied))
 		return
 	}
+	defer unhurried(w)()
 	var t Trigger
 	if err == nil {
 		t, err = ParseTrigger(all, a.p.cfg.Policy)
 	}
 	if err != nil {
-		result("invalid-parameter")
+		result(strings.TrimPrefix(problemOf(err).Type, problemType))
 		a.note(r, who, "trigger", "", err)
 		refuse(w, r, problemOf(err))
 		return
@@ -179,7 +233,7 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, _ string) {
 	}
 	switch q.Get("watch") {
 	case "true":
-		a.stream(w, r)
+		a.stream(w, r, wanted)
 		return
 	case "", "false":
 	default:
@@ -194,63 +248,6 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, _ string) {
 	}
 	l.Total = len(l.Workers)
 	answer(w, http.StatusOK, l)
-}
-
-// heartbeat is how often a stream of events says that it is still there.
-const heartbeat = 15 * time.Second
-
-// stream sends changes as server-sent events (WHATWG HTML): "worker" with a worker, or "removed" with one that is gone.
-func (a *api) stream(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	out := http.NewResponseController(w)
-	send := func(text string) bool {
-		_ = out.SetWriteDeadline(time.Now().Add(heartbeat)) // not every writer has one
-		_, err := w.Write([]byte(text))
-		return err == nil && out.Flush() == nil
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	if !send(": workers follow\n\n") {
-		return
-	}
-	news := make(chan Worker)
-	go func() {
-		defer close(news)
-		for worker := range a.p.Watch(ctx) {
-			select {
-			case news <- worker:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	for {
-		var text string
-		select {
-		case worker, more := <-news:
-			if !more {
-				return
-			}
-			data, err := json.Marshal(worker)
-			if err != nil {
-				return
-			}
-			kind := "worker"
-			if worker.State == Removed {
-				kind = "removed"
-			}
-			text = "event: " + kind + "\ndata: " + string(data) + "\n\n"
-		case <-beat.C:
-			text = ": still here\n\n"
-		}
-		if !send(text) {
-			return
-		}
-	}
 }
 
 func (a *api) get(w http.ResponseWriter, r *http.Request, _ string) {

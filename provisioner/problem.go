@@ -52,10 +52,12 @@ func problemOf(err error) *Problem {
 		return is("queue-full", "The queue is full", http.StatusTooManyRequests)
 	case errors.Is(err, ErrClosing):
 		return is("shutting-down", "The provisioner is shutting down", http.StatusServiceUnavailable)
+	case errors.Is(err, context.Canceled): // the client has gone; this is for the log
+		return is("interrupted", "The request was given up", http.StatusServiceUnavailable)
 	case errdefs.IsUnavailable(err), errors.Is(err, context.DeadlineExceeded):
 		return is("runtime-unavailable", "The container runtime does not answer", http.StatusServiceUnavailable)
 	}
-	return is("runtime", "The container runtime refuses to make the worker", http.StatusInternalServerError)
+	return is("runtime", "The container runtime refuses", http.StatusInternalServerError)
 }
 
 // each returns the words of joined errors.

@@ -1,18 +1,14 @@
 package provisioner
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"mime"
-	"net/http"
-	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -61,89 +57,6 @@ type ParameterError struct {
 
 func (e *ParameterError) Error() string { return e.Parameter + ": " + e.Problem }
 
-// Bounds of a request.
-const (
-	maxBody       = 1 << 20
-	maxParameters = 200
-	maxValue      = 64 << 10
-	maxText       = 255 // of names, branches and the like
-)
-
-// tokenParameter authenticates the call; it is no parameter of the build.
-const tokenParameter = "token"
-
-// parameters gathers those of a request: of its query, and of its body, which may be a form or a JSON object. One that is given twice must have the
-// same value each time.
-func parameters(r *http.Request) (map[string]string, error) {
-	all := map[string]string{}
-	add := func(name, value string) error {
-		if before, twice := all[name]; twice && before != value {
-			return &ParameterError{name, "is given twice, with different values"}
-		}
-		all[name] = value
-		return nil
-	}
-	addAll := func(values url.Values) error {
-		for name, list := range values {
-			for _, value := range list {
-				if err := add(name, value); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, &ParameterError{"query", "is no valid query: " + strings.TrimPrefix(err.Error(), "invalid ")}
-	}
-	if err := addAll(query); err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case len(body) == 0:
-	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
-		err = addJSON(body, add)
-	case kind == "application/x-www-form-urlencoded":
-		var form url.Values
-		if form, err = url.ParseQuery(string(body)); err != nil {
-			return nil, &ParameterError{"body", "is no valid form"}
-		}
-		err = addAll(form)
-	default:
-		err = &ParameterError{"body", fmt.Sprintf("has the content type %q: must be application/json or application/x-www-form-urlencoded", kind)}
-	}
-	return all, err
-}
-
-// addJSON takes the members of an object; values that are no text are taken as JSON writes them.
-func addJSON(body []byte, add func(name, value string) error) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return &ParameterError{"body", "is no JSON object: " + err.Error()}
-	}
-	for name, raw := range members {
-		text := string(raw)
-		switch raw[0] {
-		case 'n':
-			continue
-		case '"':
-			if err := json.Unmarshal(raw, &text); err != nil {
-				return &ParameterError{name, err.Error()}
-			}
-		}
-		if err := add(name, text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // parser takes parameters out of those of a request, and collects what is wrong with them.
 type parser struct {
 	rest map[string]string
@@ -179,7 +92,7 @@ func (p *parser) number(name string) uint64 {
 	}
 	n, err := strconv.ParseUint(v, 10, 64)
 	if err != nil {
-		p.fail(name, "%q is no number from 0 to %d", shortened(v), uint64(1<<64-1))
+		p.fail(name, "%q is no whole number from 0 to %d, written with digits alone", shortened(v), uint64(1<<64-1))
 	}
 	return n
 }
@@ -196,7 +109,19 @@ func (p *parser) flag(name string) bool {
 	return b
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,127}$`)
+// fitsVariable reports whether ${name} can stand for a variable of that name: any text can, but for the characters that would end it.
+func fitsVariable(name string) bool {
+	return name != "" && len(name) <= maxText && name == strings.TrimSpace(name) && !strings.HasPrefix(name, "%") &&
+		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("={}", r) })
+}
+
+// told is the name of a parameter in an error. One that fits no variable is not told: it may be a body that was sent as another type than it is.
+func told(name string) string {
+	if utf8.ValidString(name) && fitsVariable(name) {
+		return shortened(name)
+	}
+	return "parameters"
+}
 
 // ParseTrigger reads the parameters of a build. The error joins a [ParameterError] for each that cannot be used.
 func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, error) {
@@ -206,14 +131,14 @@ func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, 
 	}
 	delete(p.rest, tokenParameter)
 	if len(p.rest) > maxParameters {
-		return Trigger{}, &ParameterError{"query", fmt.Sprintf("has %d parameters; %d are the most", len(p.rest), maxParameters)}
+		return Trigger{}, &ParameterError{"parameters", fmt.Sprintf("there are %d; %d are the most", len(p.rest), maxParameters)}
 	}
 	for name, value := range p.rest {
-		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-			p.fail(strings.ToValidUTF8(name, "?"), "is no text in UTF-8")
+		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.ContainsRune(value, 0) || strings.ContainsRune(name, 0) {
+			p.fail(told(name), "one is no text in UTF-8, or holds a NUL")
 			delete(p.rest, name)
 		} else if len(value) > maxValue {
-			p.fail(name, "has %d bytes; %d are the most", len(value), maxValue)
+			p.fail(told(name), "has %d bytes; %d are the most", len(value), maxValue)
 			delete(p.rest, name)
 		}
 	}
@@ -238,9 +163,9 @@ func ParseTrigger(parameters map[string]string, policy giturl.Policy) (Trigger, 
 		t.Priority = n
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.rest)) {
-		if !variableName.MatchString(name) {
-			// The name is not told: a body that was sent as another type than it is, is one.
-			p.fail("parameters", "one has a name of %d bytes that cannot be that of a variable: letters, digits, \"_\", \"-\" and \".\", beginning with a letter or \"_\"", len(name))
+		if !fitsVariable(name) {
+			p.fail(told(name), "one has a name of %d bytes that cannot be that of a variable: it must have from 1 to %d bytes without control characters, \"=\", \"{\" and \"}\", no space at its ends, "+
+				"and no \"%%\" first; a body in JSON needs the content type application/json", len(name), maxText)
 			break
 		}
 	}
@@ -317,9 +242,14 @@ func (p *parser) inputs(t *Trigger) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+	var node, more yaml.Node
+	d := yaml.NewDecoder(strings.NewReader(text))
+	if err := d.Decode(&node); err != nil {
 		p.fail("VARS", "is no YAML") // the words of the parser may quote a secret
+		return
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		p.fail("VARS", "must be one YAML document")
 		return
 	}
 	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 || node.Content[0].Kind != yaml.MappingNode {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -54,6 +55,10 @@ func TestParseTriggerRefuses(t *testing.T) {
 		"half a commit":     {map[string]string{"GIT_COMMIT": "abc"}, []string{"GIT_COMMIT"}},
 		"a list of inputs":  {map[string]string{"VARS": "[1]"}, []string{"VARS"}},
 		"nested inputs":     {map[string]string{"VARS": "a: {b: 1}"}, []string{"VARS"}},
+		"two documents":     {map[string]string{"VARS": "a: 1\n---\nb: 2"}, []string{"VARS"}},
+		"inputs twice":      {map[string]string{"VARS": "{a: 1, a: 1}"}, []string{"VARS"}},
+		"an alias":          {map[string]string{"VARS": "a: &x 1\nb: *x"}, []string{"VARS"}},
+		"comments alone":    {map[string]string{"VARS": "# nothing"}, []string{"VARS"}},
 		"no YAML":           {map[string]string{"VARS": "a: [}"}, []string{"VARS"}},
 		"priority":          {map[string]string{"PRIORITY": "urgent"}, []string{"PRIORITY"}},
 		"too large":         {map[string]string{"PRIORITY": "1000"}, []string{"PRIORITY"}},
@@ -63,7 +68,16 @@ func TestParseTriggerRefuses(t *testing.T) {
 		"control character": {map[string]string{"REPO_NAME": "a\x1bb"}, []string{"REPO_NAME"}},
 		"too long":          {map[string]string{"ENVIRONMENT": strings.Repeat("x", 300)}, []string{"ENVIRONMENT"}},
 		"no UTF-8":          {map[string]string{"EXTRA": "\xff"}, []string{"EXTRA"}},
-		"a variable's name": {map[string]string{"a b": "1"}, []string{"parameters"}},
+		"a name with =":     {map[string]string{"a=b": "1"}, []string{"parameters"}},
+		"a name with }":     {map[string]string{"a}b": "1"}, []string{"parameters"}},
+		"a name of lines":   {map[string]string{"a\nb": "1"}, []string{"parameters"}},
+		"no name":           {map[string]string{"": "1"}, []string{"parameters"}},
+		"a body as a name":  {map[string]string{`{"GIT_TOKEN": "secret"}`: ""}, []string{"parameters"}},
+		"an exponent":       {map[string]string{"BUILD_REF": "1e3"}, []string{"BUILD_REF"}},
+		"a fraction":        {map[string]string{"WHARF_PROJECT_ID": "1.0"}, []string{"WHARF_PROJECT_ID"}},
+		"more than 64 bits": {map[string]string{"BUILD_REF": "18446744073709551616"}, []string{"BUILD_REF"}},
+		"NUL":               {map[string]string{"EXTRA": "a\x00"}, []string{"EXTRA"}},
+		"much text":         {map[string]string{"EXTRA": strings.Repeat("x", 64<<10+1)}, []string{"EXTRA"}},
 		"much at once":      {map[string]string{"BUILD_REF": "x", "GIT_FULLURL": "x", "VARS": "x"}, []string{"BUILD_REF", "GIT_FULLURL", "VARS"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,20 +108,57 @@ func named(err error) (names []string) {
 	}
 	var p *provisioner.ParameterError
 	if !errors.As(err, &p) {
-		return []string{"?"}
+		return []string{"no parameter"}
 	}
 	return []string{p.Parameter}
+}
+
+// TestParseTriggerVariables: what is not known is kept, whatever its name, as long as ${name} can stand for it.
+func TestParseTriggerVariables(t *testing.T) {
+	want := map[string]string{"EXTRA": "kept", "pull_request.head.ref": "x", "a b": "1", "ümläut": "2", "X-GitHub-Event": "push", "0": "3", "refs[0]": "4", "empty": "", "name%": "5"}
+	p := asked()
+	maps.Copy(p, want)
+	p["BUILD_REF"] = "12345678901234567890"
+	got, err := provisioner.ParseTrigger(p, giturl.Policy{})
+	if err != nil || got.Build != 12345678901234567890 {
+		t.Errorf("build %d, %v", got.Build, err)
+	}
+	if d := cmp.Diff(want, got.Variables); d != "" {
+		t.Error(d)
+	}
 }
 
 func FuzzParseTrigger(f *testing.F) {
 	f.Add("BUILD_REF", "1", "VARS", "a: 1")
 	f.Add("GIT_FULLURL", "git@host:a/b", "GIT_BRANCH", "x")
+	f.Add("VARS", "<<: {a: 1}", "GIT_SPARSE", "a,,b")
+	f.Add("VARS", "&a a: *a", "REPO_DIRECTORY", "x/y")
+	f.Add("VARS", "--- a: 1\n--- b: 2", "PRIORITY", "+5")
 	f.Fuzz(func(t *testing.T, a, av, b, bv string) {
 		p := asked()
+		p["GIT_TOKEN"] = "q9-credential-q9"
 		p[a], p[b] = av, bv
 		tr, err := provisioner.ParseTrigger(p, giturl.Policy{})
-		if err == nil && (tr.Branch == "" || tr.URL == giturl.URL{}) {
+		if err != nil {
+			if names := named(err); slices.Contains(names, "no parameter") || len(names) == 0 {
+				t.Errorf("the error names no parameter: %v", err)
+			}
+			if strings.Contains(err.Error(), "q9-credential-q9") {
+				t.Errorf("the error tells the credential: %v", err)
+			}
+			return
+		}
+		if giturl.ValidBranch(tr.Branch) != nil || tr.URL == (giturl.URL{}) || len(tr.Instance) > 255 {
 			t.Errorf("%+v", tr)
+		}
+		for name := range tr.Variables {
+			if slices.Contains([]string{"token", "GIT_TOKEN", "GIT_FULLURL", "BUILD_REF", "VARS", ""}, name) || strings.ContainsAny(name, "=}\n\x00") || !utf8.ValidString(name) {
+				t.Errorf("%q is kept as a variable", name)
+			}
+		}
+		again, err := provisioner.ParseTrigger(p, giturl.Policy{})
+		if d := cmp.Diff(tr, again); d != "" || err != nil {
+			t.Errorf("read a second time: %v\n%s", err, d)
 		}
 	})
 }

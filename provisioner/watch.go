@@ -25,6 +25,11 @@ func (f *fleet) publish(m *member) {
 // Watch yields every worker as it is, and then each that has changed, also when it is removed (its state is Removed then), until ctx ends or the
 // loop is left. A slow loop sees the last state of each worker, and not all those between.
 func (p *Provisioner) Watch(ctx context.Context) iter.Seq[Worker] {
+	return p.watched(ctx, func() bool { return true })
+}
+
+// watched is Watch, which calls told when every worker that there was has been yielded once.
+func (p *Provisioner) watched(ctx context.Context, told func() bool) iter.Seq[Worker] {
 	return func(yield func(Worker) bool) {
 		s := &subscriber{pending: map[string]Worker{}, wake: make(chan struct{}, 1)}
 		f := p.fleet
@@ -39,7 +44,7 @@ func (p *Provisioner) Watch(ctx context.Context) iter.Seq[Worker] {
 			delete(f.subscribers, s)
 			f.mu.Unlock()
 		}()
-		for {
+		for first := true; ; first = false {
 			f.mu.Lock()
 			news := s.pending
 			s.pending = map[string]Worker{}
@@ -48,6 +53,9 @@ func (p *Provisioner) Watch(ctx context.Context) iter.Seq[Worker] {
 				if !yield(w) {
 					return
 				}
+			}
+			if first && !told() {
+				return
 			}
 			select {
 			case <-s.wake:

@@ -2,13 +2,11 @@
 package client
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,12 +20,16 @@ type Client struct {
 	base  *url.URL
 	token string
 	http  *http.Client
+	// silence is how long a stream may say nothing before it is taken for broken.
+	silence time.Duration
 }
 
 // Options of a client; the zero value is good.
 type Options struct {
 	// HTTP makes the requests; nil is a client without a time-out, since a deletion waits for a build to end.
 	HTTP *http.Client
+	// Silence is how long a stream of changes may say nothing before its connection is taken for broken; 0 is a minute. The provisioner says something every 15 seconds.
+	Silence time.Duration
 }
 
 // New returns a client for the provisioner at a URL, such as "https://provisioner.example:5009", which shows it a token. It connects to nothing yet.
@@ -36,7 +38,7 @@ func New(address, token string, opts Options) (*Client, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("provisioner %q: must be a URL such as https://provisioner.example:5009", address)
 	}
-	c := &Client{base: base, token: token, http: opts.HTTP}
+	c := &Client{base: base, token: token, http: opts.HTTP, silence: cmp.Or(opts.Silence, time.Minute)}
 	if c.http == nil {
 		c.http = &http.Client{}
 	}
@@ -122,40 +124,4 @@ func (c *Client) Prune(ctx context.Context, olderThan time.Duration) ([]string, 
 	var p provisioner.Pruned
 	err := c.call(ctx, http.MethodPost, url.Values{"olderThan": {olderThan.String()}}, nil, &p, "api", "prune")
 	return p.Removed, err
-}
-
-// Watch yields every worker as it is, and then each that changes, the state of one that is gone being Removed, until ctx ends, the loop is left, or the connection
-// breaks: then the last element has the error. A new Watch tells everything again.
-func (c *Client) Watch(ctx context.Context) iter.Seq2[provisioner.Worker, error] {
-	return func(yield func(provisioner.Worker, error) bool) {
-		res, err := c.do(ctx, http.MethodGet, url.Values{"watch": {"true"}}, nil, "api", "worker")
-		if err != nil {
-			yield(provisioner.Worker{}, err)
-			return
-		}
-		defer res.Body.Close()
-		lines := bufio.NewScanner(res.Body)
-		lines.Buffer(nil, 4<<20)
-		for lines.Scan() {
-			data, ok := strings.CutPrefix(lines.Text(), "data: ")
-			if !ok {
-				continue
-			}
-			var w provisioner.Worker
-			if err := json.Unmarshal([]byte(data), &w); err != nil {
-				yield(w, err)
-				return
-			}
-			if !yield(w, nil) {
-				return
-			}
-		}
-		err = lines.Err()
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		} else if err == nil {
-			err = errors.New("the provisioner has ended the stream")
-		}
-		yield(provisioner.Worker{}, err)
-	}
 }

@@ -8,13 +8,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/wharfci/wharf/cmd/wharf/internal/settings"
 	"github.com/wharfci/wharf/cmd/wharf/internal/text"
 )
 
@@ -145,19 +145,7 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // badValue is the error of a flag's value in words of wharf rather than of Go.
 func badValue(err *pflag.InvalidValueError) error {
-	cause := err.Unwrap()
-	switch err.GetFlag().Value.Type() {
-	case "int":
-		cause = errors.New("must be a whole number")
-	case "bool":
-		cause = errors.New("must be true or false")
-	case "duration":
-		cause = errors.New("must be a time such as 90s, 30m or 1h30m")
-		if _, err := strconv.Atoi(err.GetValue()); err == nil {
-			cause = errors.New("must have a unit, such as 90s, 30m or 1h30m")
-		}
-	}
-	return fmt.Errorf("--%s %q: %w", err.GetFlag().Name, err.GetValue(), cause)
+	return fmt.Errorf("--%s %q: %w", err.GetFlag().Name, err.GetValue(), settings.Wrong(err))
 }
 
 // outputFlag adds --output with its allowed values, the first of which is the default.

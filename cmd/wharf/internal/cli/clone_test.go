@@ -17,8 +17,11 @@ import (
 	"github.com/wharfci/wharf/provisioner/report"
 )
 
-// TestMain is wharf where Git asks it for a token.
+// TestMain is wharf where Git asks it for a token, and a provisioner for tests of how a process ends.
 func TestMain(m *testing.M) {
+	if os.Getenv(asProvisioner) != "" {
+		os.Exit(beProvisioner())
+	}
 	if len(os.Args) > 1 && os.Args[1] == "git-credential" {
 		os.Exit(Main(os.Args[1:]))
 	}

@@ -12,18 +12,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/net/netutil"
+	"github.com/spf13/pflag"
 
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/settings"
 	"github.com/wharfci/wharf/provisioner"
 	"github.com/wharfci/wharf/provisioner/giturl"
+	"github.com/wharfci/wharf/provisioner/origin"
 	"github.com/wharfci/wharf/worker/lease"
 )
 
@@ -34,8 +33,11 @@ type provisioning struct {
 	cert, key         string
 	tokens            []string
 	open              bool
-	issuer, audience  string
+	oidc              oidcRules
 	rate              float64
+	streams           int
+	bounds            origin.Bounds
+	proxies           []string
 	image, account    string
 	pull              *choice
 	limits            provisioner.Limits
@@ -50,12 +52,14 @@ type provisioning struct {
 	keep, grace       time.Duration
 	level             *choice
 	log               hclog.Logger
+	// host opens the runtime.
+	host func(ctx context.Context, name, account string) (*drivers.Hosting, error)
 }
 
 // provisionerEnv is what the variables of its settings begin with.
 const provisionerEnv = "WHARF_PROVISIONER"
 
-func newProvisioner() *cobra.Command { return new(provisioning).command() }
+func newProvisioner() *cobra.Command { return (&provisioning{host: drivers.OpenHosting}).command() }
 
 func (p *provisioning) command() *cobra.Command {
 	cmd := &cobra.Command{
@@ -79,42 +83,64 @@ WHARF_PROVISIONER_LIMIT), or a line of the YAML file that --config names
 			return p.run(cmd.Context())
 		},
 	}
-	driverFlag(cmd, &p.driver)
 	p.pull = newPull()
 	p.level = &choice{values: []string{"debug", "info", "warn", "error"}, value: "info"}
 	f := cmd.Flags()
+	f.SortFlags = false // they come in groups
 	f.StringVar(&p.config, "config", os.Getenv(provisionerEnv+"_CONFIG"), "YAML `file` with settings")
+	driverFlag(cmd, &p.driver)
+	p.addAPI(f)
+	p.addWorkers(f)
+	p.addClones(f)
+	f.Var(p.level, "log-level", "what is logged: "+strings.Join(p.level.values, ", "))
+	return cmd
+}
+
+// addAPI adds the settings of who may ask.
+func (p *provisioning) addAPI(f *pflag.FlagSet) {
 	f.StringVar(&p.listen, "listen", "127.0.0.1:5009", "`address` of the API")
-	f.StringVar(&p.cert, "tls-cert", "", "`file` with the certificate of the API, in PEM")
+	f.StringVar(&p.cert, "tls-cert", "", "`file` with the certificate of the API, in PEM; it is read again when it has changed")
 	f.StringVar(&p.key, "tls-key", "", "`file` with its key, in PEM")
 	f.StringArrayVar(&p.tokens, "token", nil, "who may use the API, and the file with the token that they show, as `name=file` (repeatable, to replace one by another)")
 	f.BoolVar(&p.open, "no-token", false, "let everybody in who reaches the address, which must be on this machine alone")
-	f.StringVar(&p.issuer, "oidc-issuer", "", "`URL` of an OpenID Connect provider whose bearer tokens are taken too")
-	f.StringVar(&p.audience, "oidc-audience", "", "the audience that these must be for")
+	f.StringVar(&p.oidc.issuer, "oidc-issuer", "", "`URL` of an OpenID Connect provider whose bearer tokens are taken too")
+	f.StringVar(&p.oidc.audience, "oidc-audience", "", "the `audience` that these must be for (required with --oidc-issuer)")
+	f.StringArrayVar(&p.oidc.subjects, "oidc-subject", nil, "a `subject` (sub) that may use the API; \"*\" in it stands for any text, such as repo:group/name:* (repeatable)")
+	f.StringArrayVar(&p.oidc.claims, "oidc-claim", nil, "a claim that these must have, as `name=value`, such as azp=wharf-api or realm_access.roles=ci (repeatable; of several values of one name, one)")
 	f.Float64Var(&p.rate, "rate", 50, "how many requests a second one address may make; negative is no limit")
+	f.IntVar(&p.bounds.All, "connections", 1000, "how many connections there may be at once; others wait")
+	f.IntVar(&p.bounds.Each, "connections-per-address", 100, "how many of one address; others are closed; negative is no limit")
+	f.IntVar(&p.streams, "streams-per-address", 20, "how many streams of changes (?watch=true) one address may have open; negative is no limit")
+	f.StringArrayVar(&p.proxies, "proxy", nil, "`address` or network of a proxy, which is believed for whom it asks (X-Forwarded-For), and has no limit of its own (repeatable)")
+}
+
+// addWorkers adds those of the workers.
+func (p *provisioning) addWorkers(f *pflag.FlagSet) {
 	f.StringVar(&p.image, "image", "", "the worker's `image`, with wharf and Git (required)")
 	f.Var(p.pull, "pull", "when to fetch it: "+strings.Join(p.pull.values, ", "))
-	f.StringVar(&p.account, "service-account", "wharf-worker", "of workers on Kubernetes")
 	f.IntVar(&p.limits.Total, "limit", 100, "how many workers may run at once")
 	f.IntVar(&p.limits.PerProject, "limit-per-project", 0, "how many of one project; 0 is no limit")
 	f.IntVar(&p.limits.PerInstance, "limit-per-instance", 0, "how many of one instance of wharf-api; 0 is no limit")
 	f.IntVar(&p.limits.Queue, "queue", 10_000, "how many may wait; more are refused")
-	f.StringArrayVar(&p.allow, "allow", nil, "what may be cloned, such as github.com or https://git.example.com/group/* (repeatable; default: everything by HTTPS and SSH)")
+	f.DurationVar(&p.keep, "keep", 24*time.Hour, "how long a worker is kept that has ended and whose results nobody took")
+	f.DurationVar(&p.grace, "grace", 30*time.Second, "how long a build has to end when its worker is deleted")
+	f.Var(&p.memory, "worker-memory", "how much memory a worker may use, beside its steps, such as 512MiB; 0 is no limit")
+	f.Float64Var(&p.cpu, "worker-cpu", 0, "how many processors a worker may use, beside its steps; 0 is no limit")
+	f.StringArrayVar(&p.options, "worker-option", nil, "a further `flag` of wharf worker, such as --parallel=4 (repeatable)")
+	f.StringVar(&p.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from (default: one that is made and kept in the state directory)")
+	f.StringVar(&p.account, "service-account", "wharf-worker", "service `account` of workers on Kubernetes")
+}
+
+// addClones adds those of what is cloned, and how.
+func (p *provisioning) addClones(f *pflag.FlagSet) {
+	f.StringArrayVar(&p.allow, "allow", nil, "`what` may be cloned, such as github.com or https://git.example.com/group/* (repeatable; default: everything by HTTPS and SSH)")
 	f.BoolVar(&p.http, "allow-http", false, "also clone by HTTP without TLS")
-	f.StringVar(&p.clone.User, "clone-user", "", "user name for HTTPS, where the URL has none")
+	f.StringVar(&p.clone.User, "clone-user", "", "user `name` for HTTPS, where the URL has none")
 	f.IntVar(&p.clone.Depth, "clone-depth", 1, "how many commits are fetched")
 	f.DurationVar(&p.clone.Timeout, "clone-timeout", 30*time.Minute, "how long a clone may take")
 	f.StringVar(&p.sshKey, "ssh-key", "", "`file` with the private key for SSH, where a trigger brings none")
 	f.StringVar(&p.hosts, "known-hosts", "", "`file` with the keys of SSH servers, as ssh-keyscan prints them")
-	f.StringVar(&p.ca, "ca", "", "`file` with further certificates for HTTPS, in PEM")
-	f.StringVar(&p.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from (default: one that is made and kept in the state directory)")
-	f.StringArrayVar(&p.options, "worker-option", nil, "a further flag for workers, such as --parallel=4 (repeatable)")
-	f.Var(&p.memory, "worker-memory", "how much memory a worker may use, beside its steps, such as 512MiB")
-	f.Float64Var(&p.cpu, "worker-cpu", 0, "how many processors a worker may use, beside its steps")
-	f.DurationVar(&p.keep, "keep", 24*time.Hour, "how long a worker is kept that has ended and whose results nobody took")
-	f.DurationVar(&p.grace, "grace", 30*time.Second, "how long a build has to end when its worker is deleted")
-	f.Var(p.level, "log-level", "what is logged: "+strings.Join(p.level.values, ", "))
-	return cmd
+	f.StringVar(&p.ca, "ca", "", "`file` with further certificates of Git servers, in PEM")
 }
 
 // run serves until it is told to end.
@@ -126,13 +152,23 @@ func (p *provisioning) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	in := watch(func(_ int, why string) { cancel(errors.New(why)) })
+	force, forced := context.WithCancel(context.Background())
+	defer forced()
+	in := watch(func(count int, why string) {
+		cancel(errors.New(why))
+		if count > 1 {
+			forced()
+		}
+	})
 	defer in.stop()
 	h, err := openWith(ctx, p.driver, func(ctx context.Context, name string) (*drivers.Hosting, error) {
-		return drivers.OpenHosting(ctx, name, p.account)
+		return p.host(ctx, name, p.account)
 	})
 	if err != nil {
-		return tooEarly(ctx, err)
+		if context.Cause(ctx) != nil { // nothing was begun
+			return nil
+		}
+		return err
 	}
 	defer h.Close()
 	cfg.Driver, cfg.Builds, cfg.Access = h.Workers.Driver, h.Builds.Driver, h.Access
@@ -145,18 +181,24 @@ func (p *provisioning) run(ctx context.Context) error {
 		return trouble(err)
 	}
 	p.log.Info("serving", "address", l.Addr().String(), "runtime", h.Builds.Capabilities.Runtime, "image", p.image)
-	return p.serve(ctx, service, gate, secure, l)
+	if secure == nil && !loopback(l.Addr().String()) {
+		p.log.Warn("tokens and credentials come unencrypted; give --tls-cert and --tls-key, or have a proxy in front do it", "address", l.Addr().String())
+	}
+	return p.serve(ctx, force, service, gate, secure, l)
 }
 
-// mostConnections is how many the API has at once; others wait.
-const mostConnections = 1000
-
-// serve runs the service and its API until ctx ends; then requests under way have some seconds.
-func (p *provisioning) serve(ctx context.Context, service *provisioner.Provisioner, gate provisioner.Gate, secure *tls.Config, l net.Listener) error {
-	l = netutil.LimitListener(l, mostConnections)
+// serve runs the service and its API until ctx ends. Then nothing new is taken, streams end, and requests under way have as long as a deletion takes, or until force ends.
+func (p *provisioning) serve(ctx, force context.Context, service *provisioner.Provisioner, gate provisioner.Gate, secure *tls.Config, l net.Listener) error {
+	p.bounds.Refused = func(address string) {
+		p.log.Warn("an address has as many connections as it may; others are closed", "address", address, "limit", p.bounds.Each, "help", "--connections-per-address, or --proxy for a proxy")
+	}
+	l = origin.Listen(l, p.bounds)
 	if secure != nil {
+		secure = secure.Clone()
+		secure.NextProtos = []string{"http/1.1"} // by HTTP/2 one connection would have many streams
 		l = tls.NewListener(l, secure)
 	}
+	// An answer, once it begins, has its own time to be taken; WriteTimeout has that of a deletion too.
 	s := &http.Server{
 		Handler: service.Handler(gate), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: p.grace + 5*time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 256 << 10, ErrorLog: p.log.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true}),
@@ -175,15 +217,19 @@ func (p *provisioning) serve(ctx context.Context, service *provisioner.Provision
 	case <-ctx.Done():
 	}
 	p.log.Info("stopping", "reason", context.Cause(ctx))
+	_ = l.Close() // its error is Serve's
+	<-served
 	stop() // ends the streams of those who watch
-	bounded, cancel := context.WithTimeout(context.Background(), p.grace+10*time.Second)
+	bounded, cancel := context.WithTimeout(force, p.grace+10*time.Second)
 	defer cancel()
-	err := s.Shutdown(bounded)
-	if err != nil {
+	if err := s.Shutdown(bounded); err != nil {
 		p.log.Warn("requests were cut off", "error", err)
 		_ = s.Close()
 	}
-	<-ran
+	select {
+	case <-ran:
+	case <-force.Done():
+	}
 	return nil
 }
 
@@ -203,43 +249,35 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 		}
 		return text
 	}
-	if p.image == "" {
-		fail("--image is missing: name the image that workers are made from, such as registry.example/wharf/worker:1")
-	}
-	gate = provisioner.Gate{Tokens: map[string]string{}, Open: p.open, Rate: p.rate}
+	gate = provisioner.Gate{Tokens: map[string]string{}, Open: p.open, Rate: p.rate, Streams: p.streams}
 	for _, t := range p.tokens {
 		name, path, ok := strings.Cut(t, "=")
 		if !ok || name == "" || path == "" {
-			fail("--token %q: must be name=file", t)
+			fail("--token %q: must be name=file, such as wharf-api=/etc/wharf/token", t)
 			continue
 		}
-		if gate.Tokens[name] != "" {
-			fail("--token %s: is given twice; a second token needs another name", name)
+		token := strings.TrimSpace(string(file("token", path)))
+		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			fail("--token %s: %s: a token consists of printable ASCII characters without spaces", name, path)
 		}
-		gate.Tokens[name] = strings.TrimSpace(string(file("token", path)))
-	}
-	if len(gate.Tokens) == 0 && p.issuer == "" && !p.open {
-		fail("nobody could use the API: give --token, --oidc-issuer, or, where only this machine reaches it, --no-token")
-	}
-	if p.open && len(gate.Tokens) > 0 {
-		fail("--no-token: there is a --token, which would mean nothing")
-	}
-	for name, zero := range map[string]bool{
-		"limit": p.limits.Total == 0, "queue": p.limits.Queue == 0, "keep": p.keep == 0, "grace": p.grace == 0, "rate": p.rate == 0, "clone-timeout": p.clone.Timeout == 0, "clone-depth": p.clone.Depth == 0,
-	} {
-		if zero {
-			fail("--%s: must not be 0", name)
+		for other, text := range gate.Tokens {
+			if other == name {
+				fail("--token %s: is given twice; a second token needs another name", name)
+			} else if text == token && token != "" {
+				fail("--token %s: is the token of %s too; the audit log could not tell them apart", name, other)
+			}
 		}
+		gate.Tokens[name] = token
 	}
-	if p.open && !loopback(p.listen) {
-		fail("--no-token: %s can be reached from other machines; give --token", p.listen)
+	if gate.Proxies, err = origin.ParseProxies(p.proxies); err != nil {
+		fail("--proxy %w", err)
 	}
-	if (p.issuer == "") != (p.audience == "") {
-		fail("--oidc-issuer and --oidc-audience go together")
-	} else if p.issuer != "" {
-		gate.Verify = verifier(p.issuer, p.audience)
+	p.bounds.Proxies = gate.Proxies
+	errs = append(errs, p.validate())
+	if p.oidc.issuer != "" {
+		gate.Verify = (&issuer{rules: p.oidc}).verify
 	}
-	secure, err = certificate(p.cert, p.key)
+	secure, err = certificate(p.cert, p.key, p.log)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -253,11 +291,48 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 		fail("--allow: %w", err)
 	}
 	if p.workerKey != "" {
-		cfg.WorkerKey = file("worker-key", p.workerKey)
+		if cfg.WorkerKey = file("worker-key", p.workerKey); len(cfg.WorkerKey) > 0 && len(cfg.WorkerKey) < 16 {
+			fail("--worker-key: %s has %d bytes; 16 are the least", p.workerKey, len(cfg.WorkerKey))
+		}
 	} else if cfg.WorkerKey, err = keptKey(); err != nil {
 		errs = append(errs, err)
 	}
 	return cfg, gate, secure, errors.Join(errs...)
+}
+
+// validate reports what is missing or means nothing.
+func (p *provisioning) validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if p.image == "" {
+		fail("--image is missing: name the image that workers are made from, such as registry.example/wharf/worker:1")
+	}
+	if len(p.tokens) == 0 && p.oidc.issuer == "" && !p.open {
+		fail("nobody could use the API: give --token name=file, --oidc-issuer, or, where only this machine reaches it, --no-token")
+	}
+	if p.open && (len(p.tokens) > 0 || p.oidc.issuer != "") {
+		fail("--no-token: there is a --token or an --oidc-issuer, which would mean nothing")
+	}
+	if _, port, err := net.SplitHostPort(p.listen); err != nil || port == "" {
+		fail("--listen %q: must be host:port, such as 127.0.0.1:5009, or :5009 for every address of this machine", p.listen)
+	} else if p.open && !loopback(p.listen) {
+		fail("--no-token: %s can be reached from other machines; give --token", p.listen)
+	}
+	for _, s := range []struct {
+		name string
+		zero bool
+	}{
+		{"rate", p.rate == 0}, {"connections", p.bounds.All <= 0}, {"connections-per-address", p.bounds.Each == 0}, {"streams-per-address", p.streams == 0}, {"limit", p.limits.Total <= 0},
+		{"queue", p.limits.Queue <= 0}, {"keep", p.keep <= 0}, {"grace", p.grace <= 0}, {"clone-depth", p.clone.Depth <= 0}, {"clone-timeout", p.clone.Timeout <= 0},
+	} {
+		if s.zero {
+			fail("--%s: must be more than 0", s.name)
+		}
+	}
+	if p.limits.PerProject < 0 || p.limits.PerInstance < 0 || p.cpu < 0 {
+		fail("--limit-per-project, --limit-per-instance and --worker-cpu must not be negative")
+	}
+	return errors.Join(append(errs, p.oidc.validate())...)
 }
 
 // keptKey returns the workers' key of the state directory, and makes it the first time.
@@ -283,36 +358,4 @@ func keptKey() ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(path)
-}
-
-// verifier checks tokens of an OpenID Connect provider, which is asked for its keys when the first one comes.
-func verifier(issuer, audience string) func(context.Context, string) (string, error) {
-	var mu sync.Mutex
-	var checks *oidc.IDTokenVerifier
-	get := func() (*oidc.IDTokenVerifier, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if checks != nil {
-			return checks, nil
-		}
-		// The provider's keys are fetched with this context, also later.
-		ctx := oidc.ClientContext(context.Background(), &http.Client{Timeout: 10 * time.Second})
-		provider, err := oidc.NewProvider(ctx, issuer)
-		if err != nil {
-			return nil, err
-		}
-		checks = provider.Verifier(&oidc.Config{ClientID: audience})
-		return checks, nil
-	}
-	return func(ctx context.Context, bearer string) (string, error) {
-		c, err := get()
-		if err != nil {
-			return "", err
-		}
-		token, err := c.Verify(ctx, bearer)
-		if err != nil {
-			return "", err
-		}
-		return token.Subject, nil
-	}
 }

@@ -1,76 +1,11 @@
 package cli
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"encoding/json"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 )
-
-// TestVerifier checks tokens of a provider that the test plays.
-func TestVerifier(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	issuer := httptest.NewServer(mux)
-	defer issuer.Close()
-	answer := func(path string, v any) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(v)
-		})
-	}
-	answer("/.well-known/openid-configuration", map[string]any{
-		"issuer": issuer.URL, "jwks_uri": issuer.URL + "/keys", "authorization_endpoint": issuer.URL + "/a", "token_endpoint": issuer.URL + "/t", "id_token_signing_alg_values_supported": []string{"RS256"},
-	})
-	answer("/keys", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "RS256", Use: "sig"}}})
-	token := func(key *rsa.PrivateKey, c jwt.Claims) string {
-		s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := jwt.Signed(s).Claims(c).Serialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	good := jwt.Claims{Issuer: issuer.URL, Subject: "wharf-api", Audience: jwt.Audience{"wharf"}, Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))}
-	late, elsewhere, stranger := good, good, good
-	late.Expiry = jwt.NewNumericDate(time.Now().Add(-time.Hour))
-	elsewhere.Audience = jwt.Audience{"another"}
-	stranger.Issuer = "https://other.example"
-	verify := verifier(issuer.URL, "wharf")
-	if subject, err := verify(t.Context(), token(key, good)); err != nil || subject != "wharf-api" {
-		t.Errorf("a good token is of %q, %v", subject, err)
-	}
-	for name, text := range map[string]string{
-		"expired": token(key, late), "for another": token(key, elsewhere), "of another issuer": token(key, stranger), "of another key": token(other, good), "no token": "x",
-	} {
-		if subject, err := verify(t.Context(), text); err == nil {
-			t.Errorf("a token that is %s is taken for that of %q", name, subject)
-		}
-	}
-	issuer.Close()
-	if _, err := verifier(issuer.URL, "wharf")(t.Context(), token(key, good)); err == nil {
-		t.Error("a token is taken although its issuer cannot be asked")
-	}
-}
 
 func TestProvisionerSettings(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
@@ -83,19 +18,47 @@ func TestProvisionerSettings(t *testing.T) {
 		return path
 	}
 	token, empty := write("token", "secret\n"), write("empty", "\n")
+	cert, key := newCertificate(t, dir, "a")
+	other, _ := newCertificate(t, dir, "b")
+	oidc := []string{"--image=i", "--oidc-issuer=https://login.example/realms/ci"}
 	for name, c := range map[string]struct {
 		args []string
 		want string // in the error; empty for none
 	}{
 		"good":                 {args: []string{"--image=i", "--token=a=" + token}},
 		"open":                 {args: []string{"--image=i", "--no-token"}},
+		"everything":           {args: []string{"--image=i", "--token=a=" + token, "--listen=:5009", "--tls-cert=" + cert, "--tls-key=" + key, "--proxy=10.0.0.0/8", "--connections-per-address=-1", "--rate=-1"}},
 		"no image":             {args: []string{"--no-token"}, want: "--image is missing"},
-		"nobody":               {args: []string{"--image=i"}, want: "nobody could use the API"},
+		"nobody":               {args: []string{"--image=i"}, want: "nobody could use the API: give --token"},
 		"open to all":          {args: []string{"--image=i", "--no-token", "--listen=0.0.0.0:5009"}, want: "can be reached from other machines"},
+		"open and not":         {args: []string{"--image=i", "--no-token", "--token=a=" + token}, want: "--no-token: there is a --token"},
+		"no address":           {args: []string{"--image=i", "--no-token", "--listen=5009"}, want: `--listen "5009": must be host:port`},
 		"a token without name": {args: []string{"--image=i", "--token=" + token}, want: "must be name=file"},
 		"an empty token":       {args: []string{"--image=i", "--token=a=" + empty}, want: "is empty"},
+		"a token twice":        {args: []string{"--image=i", "--token=a=" + token, "--token=a=" + token}, want: "is given twice"},
+		"a token for two":      {args: []string{"--image=i", "--token=a=" + token, "--token=b=" + token}, want: "--token b: is the token of a too"},
+		"two tokens in a file": {args: []string{"--image=i", "--token=a=" + write("two", "one\ntwo\n")}, want: "without spaces"},
+		"no token file":        {args: []string{"--image=i", "--token=a=" + dir + "/none"}, want: "--token: open "},
 		"no such file":         {args: []string{"--image=i", "--no-token", "--known-hosts=" + dir + "/none"}, want: "--known-hosts: "},
-		"half of OIDC":         {args: []string{"--image=i", "--oidc-issuer=https://x"}, want: "go together"},
+		"a directory":          {args: []string{"--image=i", "--no-token", "--ssh-key=" + dir}, want: "--ssh-key: read " + dir},
+		"a short key":          {args: []string{"--image=i", "--no-token", "--worker-key=" + token}, want: "--worker-key: " + token + " has 7 bytes; 16 are the least"},
+		"no certificate":       {args: []string{"--image=i", "--no-token", "--tls-cert=" + dir + "/none", "--tls-key=" + key}, want: "none: no such file"},
+		"half a certificate":   {args: []string{"--image=i", "--no-token", "--tls-cert=" + cert}, want: "--tls-key is missing"},
+		"the other half":       {args: []string{"--image=i", "--no-token", "--tls-key=" + key}, want: "--tls-cert is missing"},
+		"another's key":        {args: []string{"--image=i", "--no-token", "--tls-cert=" + other, "--tls-key=" + key}, want: "private key does not match"},
+		"no PEM":               {args: []string{"--image=i", "--no-token", "--tls-cert=" + token, "--tls-key=" + key}, want: "--tls-cert " + token},
+		"OIDC":                 {args: append(oidc, "--oidc-audience=wharf", "--oidc-subject=a", "--token=a="+token)},
+		"OIDC by claims":       {args: append(oidc, "--oidc-audience=wharf", "--oidc-claim=azp=wharf-api", "--token=a="+token)},
+		"OIDC for all":         {args: append(oidc, "--oidc-audience=wharf", "--oidc-subject=*", "--token=a="+token)},
+		"OIDC for nobody":      {args: append(oidc, "--oidc-audience=wharf"), want: "whoever has an account there could start builds"},
+		"no audience":          {args: append(oidc, "--oidc-subject=a"), want: "--oidc-audience is missing"},
+		"no issuer":            {args: []string{"--image=i", "--oidc-subject=a"}, want: "of --oidc-issuer are taken, which is missing"},
+		"no URL":               {args: []string{"--image=i", "--oidc-issuer=login.example", "--oidc-audience=w", "--oidc-subject=a"}, want: "must be a URL"},
+		"no TLS":               {args: []string{"--image=i", "--oidc-issuer=http://login.example", "--oidc-audience=w", "--oidc-subject=a"}, want: "must be a URL such as https://"},
+		"no claim":             {args: append(oidc, "--oidc-audience=wharf", "--oidc-claim=azp"), want: "--oidc-claim \"azp\": must be name=value"},
+		"no proxy":             {args: []string{"--image=i", "--no-token", "--proxy=ingress"}, want: `--proxy "ingress": must be an address or a network`},
+		"no limit":             {args: []string{"--image=i", "--no-token", "--limit=0"}, want: "--limit: must be more than 0"},
+		"less than nothing":    {args: []string{"--image=i", "--no-token", "--keep=-1h"}, want: "--keep: must be more than 0"},
 		"a wrong pattern":      {args: []string{"--image=i", "--no-token", "--allow=file:///etc"}, want: "--allow: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +69,7 @@ func TestProvisionerSettings(t *testing.T) {
 			}
 			cfg, gate, _, err := p.settle()
 			switch {
-			case c.want == "" && (err != nil || len(cfg.WorkerKey) < 16 || !gate.Open && gate.Tokens["a"] != "secret"):
+			case c.want == "" && (err != nil || len(cfg.WorkerKey) < 16 || !gate.Open && gate.Tokens["a"] != "secret" || (gate.Verify != nil) != strings.HasPrefix(name, "OIDC")):
 				t.Errorf("%+v, %v", gate, err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 				t.Errorf("the error is %v; want %q", err, c.want)

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,7 +145,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	if err != nil {
 		return wrong(err)
 	}
-	secure, err := certificate(w.cert, w.key)
+	secure, err := certificate(w.cert, w.key, w.log)
 	if err != nil {
 		return wrong(err)
 	}
@@ -300,18 +299,6 @@ func (w *working) openPatiently(ctx context.Context) (*drivers.Opened, error) {
 // newLog is the log of a service: text on a terminal, and JSON elsewhere.
 func newLog(name string, level hclog.Level) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Name: name, Output: os.Stderr, JSONFormat: !term.IsTerminal(int(os.Stderr.Fd())), Level: level})
-}
-
-// certificate reads that of --tls-cert and --tls-key, if there is one.
-func certificate(cert, key string) (*tls.Config, error) {
-	if cert == "" && key == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // readToken returns the token of a file or of the environment; empty if neither has one.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agext/levenshtein"
@@ -26,41 +28,81 @@ func Fill(flags *pflag.FlagSet, prefix, path string, except ...string) error {
 	}
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		values, inFile := from[f.Name]
+		s, inFile := from[f.Name]
 		delete(from, f.Name)
 		if f.Name == "help" || slices.Contains(except, f.Name) {
 			if inFile {
-				errs = append(errs, fmt.Errorf("%s: %s cannot stand in a file", path, f.Name))
+				errs = append(errs, fmt.Errorf("%s: %s cannot stand in a file", s.where, f.Name))
 			}
 			return
 		}
 		if given[f.Name] {
 			return
 		}
-		where := path + ": " + f.Name
+		list := strings.HasSuffix(f.Value.Type(), "Array")
+		name := f.Name
 		if text, set := os.LookupEnv(Variable(prefix, f.Name)); set && text != "" {
-			where, values, inFile = "$"+Variable(prefix, f.Name), []string{text}, true
-			if strings.HasSuffix(f.Value.Type(), "Array") {
-				values = strings.Split(text, ",")
+			inFile, s, name = true, setting{where: "$" + Variable(prefix, f.Name), values: []string{text}}, ""
+			if list {
+				s.values = strings.Split(text, ",")
 			}
 		}
-		if !inFile {
-			return
-		}
-		if len(values) != 1 && !strings.HasSuffix(f.Value.Type(), "Array") {
-			errs = append(errs, fmt.Errorf("%s: must be one value", where))
-			return
-		}
-		for _, v := range values {
-			if err := flags.Set(f.Name, v); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", where, errors.Unwrap(err)))
-			}
+		if inFile {
+			errs = append(errs, s.apply(flags, f, name, list))
 		}
 	})
-	for name := range from {
-		errs = append(errs, fmt.Errorf("%s: there is no setting %q%s", path, name, similar(flags, name)))
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		errs = append(errs, fmt.Errorf("%s: there is no setting %q%s", from[name].where, name, similar(flags, name)))
 	}
 	return errors.Join(errs...)
+}
+
+// setting is what a file or the environment says of a flag.
+type setting struct {
+	where  string // path:line, or $VARIABLE
+	values []string
+	list   bool
+}
+
+// apply sets the flag. name is shown behind where, if that does not have it.
+func (s *setting) apply(flags *pflag.FlagSet, f *pflag.Flag, name string, list bool) error {
+	where := s.where
+	if name != "" {
+		where += ": " + name
+	}
+	if !list && (s.list || len(s.values) != 1) {
+		return fmt.Errorf("%s: must be one value", where)
+	}
+	var errs []error
+	for _, v := range s.values {
+		err := flags.Set(f.Name, v)
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			err = Wrong(invalid)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q: %w", where, v, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Wrong says what is wrong with a flag's value, in words for a person rather than those of Go.
+func Wrong(err *pflag.InvalidValueError) error {
+	switch err.GetFlag().Value.Type() {
+	case "int":
+		return errors.New("must be a whole number")
+	case "float64":
+		return errors.New("must be a number")
+	case "bool":
+		return errors.New("must be true or false")
+	case "duration":
+		if _, not := strconv.Atoi(err.GetValue()); not == nil {
+			return errors.New("must have a unit, such as 90s, 30m or 1h30m")
+		}
+		return errors.New("must be a time such as 90s, 30m or 1h30m")
+	}
+	return err.Unwrap()
 }
 
 // Variable is the name of the variable of a flag.
@@ -69,7 +111,7 @@ func Variable(prefix, flag string) string {
 }
 
 // read reads a file of settings: a map of names to a value or a list.
-func read(path string) (map[string][]string, error) {
+func read(path string) (map[string]setting, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -77,23 +119,46 @@ func read(path string) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var file map[string]yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: must be a map of settings to values: %w", path, err)
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	err = d.Decode(&doc)
+	if errors.Is(err, io.EOF) { // it is empty
+		return nil, nil
 	}
-	settings := map[string][]string{}
-	for name, node := range file {
-		nodes := []*yaml.Node{&node}
+	if err == nil && !errors.Is(d.Decode(&more), io.EOF) {
+		err = errors.New("must be one YAML document")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	root := doc.Content[0]
+	if root.Tag == "!!null" {
+		return nil, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s:%d: must be a map of settings to values, such as \"limit: 20\"", path, root.Line)
+	}
+	settings := map[string]setting{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		name, node := root.Content[i], root.Content[i+1]
+		s := setting{where: fmt.Sprintf("%s:%d", path, name.Line)}
+		if _, twice := settings[name.Value]; twice {
+			return nil, fmt.Errorf("%s: %s is given twice", s.where, name.Value)
+		}
+		nodes := []*yaml.Node{node}
 		if node.Kind == yaml.SequenceNode {
-			nodes = node.Content
+			nodes, s.list = node.Content, true
 		}
-		settings[name] = []string{}
 		for _, n := range nodes {
-			if n.Kind != yaml.ScalarNode {
-				return nil, fmt.Errorf("%s:%d: %s: must be a value, or a list of values", path, n.Line, name)
+			if n.Kind == yaml.AliasNode {
+				n = n.Alias
 			}
-			settings[name] = append(settings[name], n.Value)
+			if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+				return nil, fmt.Errorf("%s:%d: %s: must be a value, or a list of values", path, n.Line, name.Value)
+			}
+			s.values = append(s.values, n.Value)
 		}
+		settings[name.Value] = s
 	}
 	return settings, nil
 }
