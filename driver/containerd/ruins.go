@@ -176,7 +176,7 @@ func exists(path string) bool {
 // none.
 func (d *Driver) shimDelete(ctx context.Context, dir, id string) {
 	shim, err := os.ReadFile(filepath.Join(dir, "shim-binary-path"))
-	if err != nil || !filepath.IsAbs(string(shim)) || !strings.HasPrefix(filepath.Base(string(shim)), shimName) {
+	if numberedElsewhere() || err != nil || !filepath.IsAbs(string(shim)) || !strings.HasPrefix(filepath.Base(string(shim)), shimName) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.noticeTime)

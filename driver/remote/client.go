@@ -85,19 +85,53 @@ func (d *Driver) begin(ctx context.Context, method string, args any) (*wire, err
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	dialing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.ctx, cancel)()
+	w, err := d.send(dialing, request{method, raw})
+	switch {
+	case err == nil, errdefs.IsInvalidArgument(err): // it is too large
+		return w, err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return nil, d.fault(err)
+}
+
+// send connects, and sends a call.
+func (d *Driver) send(ctx context.Context, r request) (*wire, error) {
 	c, err := d.dial(ctx, "", "")
 	if err != nil {
-		return nil, d.fault(err)
+		return nil, err
 	}
 	w := newWire(c)
-	if err := w.sendValue(kindCall, request{method, raw}); err != nil {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	err = greet(w)
+	if err == nil {
+		err = w.sendValue(kindCall, r)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		c.Close()
-		return nil, d.fault(err)
+		return nil, err
 	}
 	return w, nil
+}
+
+// hereTime is how long a server may take to take a connection: a socket accepts connections also when nobody listens to it any more.
+const hereTime = 5 * time.Second
+
+// greet waits for the server. A call is sent only then, so that none is begun when its caller has long given up.
+func greet(w *wire) error {
+	_ = w.SetReadDeadline(time.Now().Add(hereTime))
+	k, _, err := w.receive()
+	if err == nil && k != kindHere {
+		err = errors.New("it speaks another language")
+	}
+	_ = w.SetReadDeadline(time.Time{})
+	return err
 }
 
 // fault says what the error of a connection means.
@@ -127,14 +161,12 @@ func finish[R any](ctx context.Context, d *Driver, w *wire, other func(k kind, p
 	for {
 		k, payload, err := w.receive()
 		switch {
+		case refused != nil && (err != nil || k == kindAnswer):
+			return r, refused
 		case err != nil:
 			return r, d.fault(err)
 		case k == kindAnswer:
-			err := decode(payload, &r)
-			if refused != nil {
-				err = refused
-			}
-			return r, err
+			return r, decode(payload, &r)
 		case other != nil && refused == nil:
 			if refused = other(k, payload); refused != nil {
 				_ = w.SetDeadline(time.Now().Add(clearing))
@@ -148,7 +180,7 @@ func finish[R any](ctx context.Context, d *Driver, w *wire, other func(k kind, p
 func decode(payload []byte, into any) error {
 	var a answer
 	if err := decoding.Unmarshal(payload, &a); err != nil {
-		return fmt.Errorf("an answer that cannot be read: %w", err)
+		return fmt.Errorf("an answer that cannot be read: %v", err) // it may be the io.EOF of the decoder
 	}
 	if a.Failure != nil {
 		return a.Failure.err()

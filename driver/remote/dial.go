@@ -24,19 +24,22 @@ func (d *Driver) Dial(ctx context.Context, id driver.TaskID, port int) (net.Conn
 type conn struct {
 	in, out net.Conn
 	w       *wire
+	sent    chan struct{} // closed when all was sent that was written
 	mu      sync.Mutex
 	err     error // why what the task sends broke off
 }
 
 func connect(d *Driver, w *wire) *conn {
-	c := &conn{w: w}
+	c := &conn{w: w, sent: make(chan struct{})}
 	var read, written net.Conn
 	c.in, read = net.Pipe()
 	c.out, written = net.Pipe()
 	o := newOutlet(w)
 	var in inlet
 	in.init(w)
+	stop := context.AfterFunc(d.ctx, func() { read.Close() }) // also when nobody reads
 	go func() {
+		defer close(c.sent)
 		if o.send(written) != nil {
 			w.Close()
 		}
@@ -46,6 +49,7 @@ func connect(d *Driver, w *wire) *conn {
 		_, err := io.Copy(read, &in)
 		c.end(err)
 		read.Close()
+		stop()
 	}()
 	go func() {
 		err := c.receive(d, o, &in)
@@ -57,7 +61,7 @@ func connect(d *Driver, w *wire) *conn {
 	return c
 }
 
-// receive takes what comes from the server, until that is done with the connection.
+// receive takes what comes from the server, until that is done with the connection, and returns why there is no more.
 func (c *conn) receive(d *Driver, o *outlet, in *inlet) error {
 	for {
 		k, payload, err := c.w.receive()
@@ -76,7 +80,7 @@ func (c *conn) receive(d *Driver, o *outlet, in *inlet) error {
 			if err := decode(payload, nil); err != nil {
 				return err
 			}
-			return io.EOF
+			return io.ErrUnexpectedEOF // unless the end came before
 		}
 	}
 }
@@ -106,10 +110,17 @@ func (c *conn) Write(p []byte) (int, error) { return c.out.Write(p) }
 // CloseWrite ends what the task reads.
 func (c *conn) CloseWrite() error { return c.out.Close() }
 
-// Close ends both directions, also for what has been written and not been carried over yet.
+// Close ends both directions; what was written is still delivered.
 func (c *conn) Close() error {
+	err := errors.Join(c.in.Close(), c.out.Close())
+	t := time.NewTimer(parting)
+	defer t.Stop()
+	select {
+	case <-c.sent:
+	case <-t.C:
+	}
 	c.w.Close() // it may have ended before
-	return errors.Join(c.in.Close(), c.out.Close())
+	return err
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.w.LocalAddr() }

@@ -3,6 +3,8 @@ package remote
 import (
 	"context"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -24,7 +26,22 @@ func (d *Driver) Start(ctx context.Context, id driver.TaskID) error {
 
 // Wait returns how a task ended. See [driver.Driver].
 func (d *Driver) Wait(ctx context.Context, id driver.TaskID) (driver.Result, error) {
-	return again[driver.Result](ctx, d, "wait", string(id), "Wait", id)
+	var res driver.Result
+	waited := false
+	err := d.patiently(ctx, func() error {
+		w, err := d.begin(ctx, "Wait", id)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		res, err = finish[driver.Result](ctx, d, w, nil)
+		if waited && errdefs.IsNotFound(err) { // it was removed while the connection was broken
+			res, err = driver.Result{Outcome: driver.Lost, Reason: "the task was removed"}, nil
+		}
+		waited = true
+		return err
+	})
+	return res, driver.Wrap(ctx, "wait", string(id), err)
 }
 
 // Stop ends a task. See [driver.Driver].

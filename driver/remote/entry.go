@@ -102,7 +102,7 @@ func serveLogs(ctx context.Context, c *call) (any, error) {
 			}
 			continue
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			err = nil
 		}
 		return none{}, err

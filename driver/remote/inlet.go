@@ -44,6 +44,13 @@ func (i *inlet) fail(err error) {
 	i.filled.Broadcast()
 }
 
+// ended reports whether the caller has sent all.
+func (i *inlet) ended() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.err == io.EOF
+}
+
 func (i *inlet) Read(p []byte) (int, error) {
 	i.mu.Lock()
 	for len(i.data) == 0 && i.err == nil {
@@ -67,6 +74,7 @@ type outlet struct {
 	more sync.Cond
 	room int
 	done bool
+	err  error // of the reader
 }
 
 func newOutlet(w *wire) *outlet {
@@ -75,32 +83,50 @@ func newOutlet(w *wire) *outlet {
 	return o
 }
 
-// send sends what r has, until its end or that of the call. It returns the error of r.
+// errStopped is the error of a stream that was not sent to its end.
+var errStopped = errors.New("the call was over before its stream")
+
+// send sends what r has, until its end. It returns the error of r, or why it has stopped before.
 func (o *outlet) send(r io.Reader) error {
 	b := make([]byte, chunk)
 	for {
-		n := o.wait()
-		if n == 0 {
-			return nil
+		room := o.wait()
+		if room == 0 {
+			return errStopped
 		}
-		n, err := r.Read(b[:min(n, len(b))])
+		n, err := r.Read(b[:min(room, len(b))])
 		if n > 0 {
-			o.mu.Lock()
-			o.room -= n
-			o.mu.Unlock()
-			if o.w.send(kindData, b[:n]) != nil {
-				return nil // how the call ends says the connection
+			o.use(n, err)
+			if err := o.w.send(kindData, b[:n]); err != nil {
+				return errStopped
 			}
 		}
 		switch {
 		case err == io.EOF:
-			_ = o.w.send(kindEnd)
-			return nil
+			return o.w.send(kindEnd)
 		case err != nil:
+			o.use(0, err)
 			_ = o.w.send(kindBroken, []byte(err.Error()))
 			return err
 		}
 	}
+}
+
+// use notes how much was read, and with which error.
+func (o *outlet) use(n int, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.room -= n
+	if err != io.EOF {
+		o.err = err
+	}
+}
+
+// readError is why the stream could not be read, or nil.
+func (o *outlet) readError() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // wait returns how much the server has room for, or 0 when the call is over.
@@ -118,12 +144,12 @@ func (o *outlet) wait() int {
 
 // taken takes in a frame that says how much was read.
 func (o *outlet) taken(payload []byte) {
-	if len(payload) != 4 {
+	if len(payload) != 4 || binary.BigEndian.Uint32(payload) > window {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.room += int(binary.BigEndian.Uint32(payload))
+	o.room = min(o.room+int(binary.BigEndian.Uint32(payload)), window)
 	o.more.Broadcast()
 }
 

@@ -93,9 +93,11 @@ func (r *reader) fetch() error {
 	switch {
 	case err != nil:
 		return r.d.fault(err)
-	case k == kindItem:
+	case k == kindItem && len(payload) > 0:
 		r.rest = payload
 		return nil
+	case k != kindAnswer:
+		return errEntry
 	}
 	if err := decode(payload, nil); err != nil {
 		return err

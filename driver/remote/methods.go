@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/wharfci/wharf/driver"
 )
@@ -185,7 +186,19 @@ func serveDial(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	defer nc.Close()
-	defer context.AfterFunc(ctx, func() { nc.Close(); c.outlet.close() })()
+	copied := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		c.outlet.close()
+		if c.inlet.ended() { // a caller that has closed the connection wants all delivered that it has sent
+			t := time.NewTimer(parting)
+			defer t.Stop()
+			select {
+			case <-copied:
+			case <-t.C:
+			}
+		}
+		nc.Close()
+	})()
 	if err := c.answer(none{}, nil); err != nil {
 		return nil, err
 	}
@@ -195,6 +208,7 @@ func serveDial(ctx context.Context, c *call) (any, error) {
 	if half, ok := nc.(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	}
+	close(copied)
 	if err != nil {
 		nc.Close()
 	}

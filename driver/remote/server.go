@@ -12,8 +12,8 @@ import (
 	"github.com/wharfci/wharf/driver"
 )
 
-// Serve answers the calls of those who connect to l with d, until ctx ends, which cancels the calls under way, or l fails. It returns when all calls have, with nil
-// if ctx has ended. It closes l, and not d.
+// Serve answers the calls of those who connect to l with d, until ctx ends, which cancels the calls under way and cuts off who waits for their answers, or l is closed. It returns when all calls have,
+// with nil if ctx has ended. It closes l, and not d.
 func Serve(ctx context.Context, l net.Listener, d driver.Driver) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
@@ -23,15 +23,29 @@ func Serve(ctx context.Context, l net.Listener, d driver.Driver) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	for {
 		c, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
 			return err
+		case err != nil: // such as too many open files
+			t := time.NewTimer(acceptPause)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+			t.Stop()
+			continue
 		}
 		calls.Go(func() { serve(ctx, newWire(c), d) })
 	}
 }
+
+// Times that the server allows.
+const (
+	acceptPause = 100 * time.Millisecond // when no connection can be taken
+	parting     = 4 * time.Second        // for what is still to be sent when it ends
+)
 
 // call is one that the server works on.
 type call struct {
@@ -50,39 +64,52 @@ var past = time.Unix(1, 0)
 var errGone = driver.WithClass(context.Canceled, "the caller has gone away")
 
 // serve answers one call.
-func serve(ctx context.Context, w *wire, d driver.Driver) {
+func serve(serving context.Context, w *wire, d driver.Driver) {
 	defer w.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(serving)
 	defer cancel(nil)
 	unblock := context.AfterFunc(ctx, func() { w.SetReadDeadline(past) }) // who says nothing is not waited for
+	if w.send(kindHere) != nil {
+		return
+	}
 	k, payload, err := w.receive()
 	var req request
 	if err == nil && k == kindCall {
 		err = decoding.Unmarshal(payload, &req)
 	}
-	method := methods[req.Method]
 	if !unblock() || err != nil || k != kindCall {
 		return
 	}
+	method := methods[req.Method]
+	if method == nil {
+		method = func(context.Context, *call) (any, error) {
+			return nil, driver.WithClass(errdefs.ErrNotImplemented, "there is no call %q: the two sides are of different versions", req.Method)
+		}
+	}
 	c := &call{wire: w, d: d, args: req.Args, outlet: newOutlet(w), cancel: cancel}
 	c.inlet.init(w)
-	var value any
-	if method == nil {
-		err = driver.WithClass(errdefs.ErrNotImplemented, "there is no call %q: the two sides are of different versions", req.Method)
-	} else {
-		listening := make(chan struct{})
-		go func() { defer close(listening); c.listen() }()
-		value, err = method(ctx, c)
-		defer func() { w.SetReadDeadline(past); <-listening }()
+	defer context.AfterFunc(serving, func() {
+		c.inlet.fail(context.Canceled)
+		_ = w.SetWriteDeadline(time.Now().Add(parting))
+	})()
+	listening := make(chan struct{})
+	go func() { defer close(listening); c.listen() }()
+	value, err := method(ctx, c)
+	if err == nil || serving.Err() == nil { // who wants something else than the end of the server asks again
+		_ = c.answer(value, err) // the caller may have gone
 	}
-	_ = c.answer(value, err) // the caller may have gone
+	_ = w.SetReadDeadline(past)
+	<-listening
 }
 
 func (c *call) answer(value any, err error) error {
 	a := answer{Failure: failureOf(err)}
 	if err == nil {
-		if a.Value, err = encoding.Marshal(value); err != nil {
-			return err
+		if a.Value, err = encoding.Marshal(value); err == nil && len(a.Value) > maxFrame/2 {
+			err = driver.WithClass(errdefs.ErrInternal, "the answer has %d bytes, which is too much", len(a.Value))
+		}
+		if err != nil {
+			a = answer{Failure: failureOf(err)}
 		}
 	}
 	return c.sendValue(kindAnswer, a)

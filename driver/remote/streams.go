@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/wharfci/wharf/driver"
@@ -16,30 +17,27 @@ func (d *Driver) CopyIn(ctx context.Context, opts driver.CopyInOptions) error {
 	if err == nil {
 		defer w.Close()
 		out := newOutlet(w)
-		sent := make(chan error, 1)
-		go func() { sent <- out.send(opts.Tar) }()
+		sent := make(chan struct{})
+		go func() { defer close(sent); _ = out.send(opts.Tar) }()
 		_, err = finish[none](ctx, d, w, out.frame)
 		out.close()
-		if err == nil {
-			err = <-sent
-		} else {
-			err = unread(err, sent)
+		if why := out.readError(); err != nil && why != nil {
+			err = errors.Join(why, err)
+		}
+		t := time.NewTimer(readerTime)
+		defer t.Stop()
+		select {
+		case <-sent:
+		case <-ctx.Done():
+		case <-d.ctx.Done():
+		case <-t.C:
 		}
 	}
 	return driver.Wrap(ctx, "copy in", opts.Path, err)
 }
 
-// unread adds why the caller's stream could not be read, if that is so. A reader that is waited for may never return, and is left.
-func unread(err error, sent <-chan error) error {
-	select {
-	case why := <-sent:
-		if why != nil {
-			return errors.Join(why, err)
-		}
-	default:
-	}
-	return err
-}
+// readerTime is how long a call waits for its stream's reader, which nobody else should use meanwhile, when it needs no more of it. One that never returns is left.
+const readerTime = time.Second
 
 // frame takes what the server says of the stream.
 func (o *outlet) frame(k kind, payload []byte) error {
@@ -65,6 +63,10 @@ func (d *Driver) open(ctx context.Context, method string, args any) (*wire, erro
 		return nil, err
 	}
 	if _, err := finish[none](ctx, d, w, nil); err != nil {
+		w.Close()
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		w.Close()
 		return nil, err
 	}
@@ -142,53 +144,91 @@ func (d *Driver) Exec(ctx context.Context, id driver.TaskID, spec driver.ExecSpe
 
 // Events tells of changes. See [driver.Eventer].
 func (d *Driver) Events(ctx context.Context, opts driver.ListOptions, f func(driver.Event) error) error {
-	known := map[driver.TaskID]bool{}
-	lost := false
+	s := &subscription{d: d, opts: opts, f: f, known: map[driver.TaskID]bool{}}
+	again := false
 	err := d.patiently(ctx, func() error {
-		if lost { // what was removed while nobody told it
-			tasks, err := attempt[[]driver.Task](ctx, d, "List", opts)
-			if err != nil {
+		if again { // what was removed while nobody told it
+			if err := s.compare(ctx); err != nil || s.refused != nil {
 				return err
 			}
-			if err := gone(known, tasks, f); err != nil {
-				return err
-			}
+			t := time.AfterFunc(compareAgain, func() { _ = s.compare(ctx) }) // what was removed before the events began
+			defer t.Stop()
 		}
-		lost = true
-		w, err := d.begin(ctx, "Events", opts)
-		if err != nil {
+		again = true
+		return s.follow(ctx)
+	})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case s.refused != nil:
+		return s.refused
+	}
+	return driver.Wrap(ctx, "events", "", err)
+}
+
+// compareAgain is how long after events have begun again they are certain to be told.
+const compareAgain = 3 * time.Second
+
+// subscription is a call of Events, over several connections if need be.
+type subscription struct {
+	d       *Driver
+	opts    driver.ListOptions
+	f       func(driver.Event) error
+	mu      sync.Mutex
+	known   map[driver.TaskID]bool
+	refused error // by f
+}
+
+// follow tells what one connection tells.
+func (s *subscription) follow(ctx context.Context) error {
+	w, err := s.d.begin(ctx, "Events", s.opts)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	_, err = finish[none](ctx, s.d, w, func(_ kind, payload []byte) error {
+		var ev driver.Event
+		if err := decoding.Unmarshal(payload, &ev); err != nil {
 			return err
 		}
-		defer w.Close()
-		_, err = finish[none](ctx, d, w, func(_ kind, payload []byte) error {
-			var ev driver.Event
-			if err := decoding.Unmarshal(payload, &ev); err != nil {
-				return err
-			}
-			known[ev.Task] = true
-			if ev.Removed {
-				delete(known, ev.Task)
-			}
-			return f(ev)
-		})
-		return err
+		return s.tell(ev)
 	})
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused != nil {
+		return nil // which is no fault of the connection, whatever it holds
 	}
 	return err
 }
 
-// gone tells that tasks were removed.
-func gone(known map[driver.TaskID]bool, there []driver.Task, f func(driver.Event) error) error {
-	left := maps.Clone(known)
-	for _, t := range there {
-		delete(left, t.ID)
+func (s *subscription) tell(ev driver.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused == nil {
+		s.known[ev.Task] = true
+		if ev.Removed {
+			delete(s.known, ev.Task)
+		}
+		s.refused = s.f(ev)
 	}
-	for id := range left {
-		delete(known, id)
-		if err := f(driver.Event{Task: id, State: driver.StateEnded, Removed: true, Time: time.Now()}); err != nil {
-			return err
+	return s.refused
+}
+
+// compare tells which of the known tasks are not there any more.
+func (s *subscription) compare(ctx context.Context) error {
+	s.mu.Lock()
+	before := maps.Clone(s.known)
+	s.mu.Unlock()
+	there, err := attempt[[]driver.Task](ctx, s.d, "List", s.opts)
+	if err != nil {
+		return err
+	}
+	for _, t := range there {
+		delete(before, t.ID)
+	}
+	for id := range before {
+		if s.tell(driver.Event{Task: id, State: driver.StateEnded, Removed: true, Time: time.Now()}) != nil {
+			return nil
 		}
 	}
 	return nil

@@ -8,7 +8,10 @@ import (
 	"net"
 	"sync"
 
+	"github.com/containerd/errdefs"
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/wharfci/wharf/driver"
 )
 
 // kind says what a frame is.
@@ -16,6 +19,7 @@ type kind byte
 
 const (
 	_          kind = iota
+	kindHere        // the server: it has taken the connection
 	kindCall        // the caller: what is asked for
 	kindCancel      // the caller does not want it any more
 	kindData        // bytes of a stream; those of Exec's output begin with the number of the stream
@@ -52,7 +56,7 @@ func (w *wire) put(k kind, payload ...[]byte) error {
 		n += len(p)
 	}
 	if n > maxFrame {
-		return fmt.Errorf("a message of %d bytes; %d are the most", n, maxFrame)
+		return driver.WithClass(errdefs.ErrInvalidArgument, "a message of %d bytes; %d are the most", n, maxFrame)
 	}
 	head := [5]byte{byte(k)}
 	binary.BigEndian.PutUint32(head[1:], uint32(n))

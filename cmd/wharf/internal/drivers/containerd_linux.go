@@ -18,7 +18,18 @@ var openContainerd = func(u *url.URL) (driver.Driver, error) {
 		proc, inside := q.Get(machineParameter), *u
 		q.Del(machineParameter)
 		inside.RawQuery = q.Encode()
-		return outside.Open(proc, written(&inside))
+		cfg, err := containerdConfig(&inside)
+		if err == nil {
+			err = cfg.Validate()
+		}
+		if err != nil {
+			return nil, err
+		}
+		d, err := outside.Open(proc, written(&inside))
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
 	}
 	cfg, err := containerdConfig(u)
 	if err != nil {

@@ -21,4 +21,6 @@ var errNoContainerd = usage("containerd: %s", noDriver)
 // Serve is for containerd.
 func Serve(context.Context, string) error { return errNoContainerd }
 
-func openContainerdWorkers(_, _ *url.URL, _ *Hosting) (driver.Driver, error) { return nil, errNoContainerd }
+func openContainerdWorkers(_, _ *url.URL, _ *Hosting) (driver.Driver, error) {
+	return nil, errNoContainerd
+}

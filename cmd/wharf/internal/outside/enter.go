@@ -32,6 +32,11 @@ func enter(proc string) error {
 		}
 		spaces = append(spaces, f)
 	}
+	if os.Getpid() == 1 { // nobody else in this container needs it, which leads to all of the machine
+		if err := unix.Unmount(proc, unix.MNT_DETACH); err != nil {
+			return unprivileged(fmt.Errorf("unmount %s: %w", proc, err))
+		}
+	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}

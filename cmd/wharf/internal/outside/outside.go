@@ -63,15 +63,25 @@ func Open(proc, url string) (*Driver, error) {
 // Close ends the child process too. See [driver.Driver].
 func (d *Driver) Close() error { return errors.Join(d.Driver.Close(), d.end()) }
 
+// end has the child end. One that is still clearing up is not waited for longer than a driver's Close may take; it goes on as long as this process lives.
 func (d *Driver) end() error {
 	d.stop()
-	<-d.ended
+	t := time.NewTimer(4 * time.Second)
+	defer t.Stop()
+	select {
+	case <-d.ended:
+	case <-t.C:
+	}
 	d.listener.Close()
 	return os.RemoveAll(d.dir)
 }
 
-// restartPause is how long a child that has died is not started again.
-const restartPause = 200 * time.Millisecond
+// Times of a child.
+const (
+	firstPause = 200 * time.Millisecond // before one that has died is started again; twice as long each time that it dies soon
+	mostPause  = 10 * time.Second
+	clearing   = 35 * time.Second // how long one that is told to end may take
+)
 
 // supervise keeps a child running until ctx ends, and tells how the first start went. Its thread is the parent of the child, which dies with it, and is in the child's
 // namespaces: nobody else may use it.
@@ -96,27 +106,33 @@ func (d *Driver) supervise(ctx context.Context, c child, began chan<- error) {
 		began <- fmt.Errorf("a driver outside of this container: %w", err)
 		return
 	}
-	for first := true; ctx.Err() == nil; first = false {
-		cmd := c.command(ctx, files)
-		err := cmd.Start()
-		if first {
-			began <- err
-		}
+	cmd := c.command(ctx, files)
+	err = cmd.Start()
+	began <- err
+	if err != nil {
+		return
+	}
+	for pause := firstPause; ; pause = min(2*pause, mostPause) {
+		started := time.Now()
 		if err == nil {
 			err = cmd.Wait()
-		} else if first {
-			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
+		if time.Since(started) > time.Minute {
+			pause = firstPause
+		}
 		fmt.Fprintf(os.Stderr, "wharf: the process with the driver has ended (%v); starting it again\n", err)
-		t := time.NewTimer(restartPause)
+		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
+			t.Stop()
+			return
 		}
-		t.Stop()
+		cmd = c.command(ctx, files)
+		err = cmd.Start()
 	}
 }
 
@@ -148,13 +164,24 @@ func (c *child) files() ([]*os.File, error) {
 func (c *child) command(ctx context.Context, files []*os.File) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", programFile), Command, c.url)
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") // the machine's
+	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.ExtraFiles = files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // what a terminal sends is for the parent
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = clearing
 	return cmd
+}
+
+// environment is what the child needs of this one's: it, and the plugins that it runs, are root of the machine. Other variables may be secrets, or name files in the container.
+func environment() []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} // the machine's
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "GODEBUG", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK"} {
+		if value, there := os.LookupEnv(name); there {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // Serve is the child process: it serves the driver until it gets SIGTERM.
