@@ -124,5 +124,5 @@ func harness(t *testing.T) drivertest.Harness {
 	return h
 }
 
-// TestConformance runs the conformance suite on Docker, with a socket between the suite and the driver.
-func TestConformance(t *testing.T) { drivertest.Run(t, harness(t)) }
+// TestConformanceThroughSocket runs the conformance suite on Docker, with a socket between the suite and the driver.
+func TestConformanceThroughSocket(t *testing.T) { drivertest.Run(t, harness(t)) }
