@@ -115,6 +115,10 @@ func (e *teller) look(now map[string]*core.Pod) error {
 			e.tasks[uid] = t
 		}
 		switch {
+		case gated(p, gateComplete):
+			if err := e.tell(t, driver.StateUnknown, inMaking); err != nil {
+				return err
+			}
 		case keeperEnded(p):
 			if err := e.tell(t, driver.StateEnded, p.Status.Reason); err != nil {
 				return err

@@ -38,6 +38,9 @@ const (
 	registrySuffix = "-registries"
 )
 
+// inMaking is why a task that gateComplete still holds is neither created nor started.
+const inMaking = "its making has not ended, or broke off: its Secrets are not there"
+
 // handle is what a [driver.TaskID] or [driver.VolumeID] says: an object's name and UID, and whose it is.
 type handle struct {
 	name, uid, owner string
