@@ -28,6 +28,7 @@ const (
 	noteDefaults   = prefix + "defaults" // which containers take their command from the image, in JSON
 	noteMade       = prefix + "made"     // different in each pod that was asked for
 	noteAt         = prefix + "at"       // when the pod was asked for, in nanoseconds: the API server keeps seconds
+	noteGated      = prefix + "gated"    // on a pod that was made with gateStart: without that, it has been started
 	kindTask       = "task"
 	kindCopy       = "copy" // a pod that copies files of a volume
 	kindVolume     = "volume"
