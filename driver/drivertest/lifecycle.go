@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -467,7 +468,10 @@ func startInMaking(e *Env) {
 			if ev.State == driver.StateUnknown && errdefs.IsFailedPrecondition(err) {
 				return nil
 			}
-			return errors.Join(err, errStarted)
+			if err != nil {
+				return fmt.Errorf("start the task, which is %s: %w", ev.State, err)
+			}
+			return errStarted
 		})
 	}()
 	id := e.create(spec)

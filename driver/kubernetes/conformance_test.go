@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if owner := os.Getenv(serveOwner); owner != "" {
 		os.Exit(serve(owner))
 	}
+	if owner := os.Getenv(halfOwner); owner != "" {
+		os.Exit(makeHalf(owner))
+	}
 	os.Exit(m.Run())
 }
 

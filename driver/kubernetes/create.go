@@ -52,7 +52,8 @@ func (d *Driver) create(ctx context.Context, spec *driver.TaskSpec) (driver.Task
 	if err := d.complete(ctx, h, made, spec); err != nil {
 		clear, cancel := detached(ctx)
 		defer cancel()
-		return "", errors.Join(err, d.removeWithin(clear, h, 0))
+		// Someone else may have removed the pod, and with it the Secrets that were there then.
+		return "", errors.Join(err, d.removeWithin(clear, h, 0), d.removeSecrets(clear, made))
 	}
 	return h.id(), nil
 }

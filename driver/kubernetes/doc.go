@@ -29,7 +29,8 @@
 // What happens to the pod it learns from one watch for each driver value.
 //
 // Created means here: on a node, with its images, every container waiting for its turn. With [Config].Gate a
-// task is created behind a scheduling gate instead, which Start lifts.
+// task is created behind a scheduling gate instead, which Start lifts: from then on it is starting, wherever its pod stands. A pod with Secrets has a gate of its own from its making until they are there:
+// until then the task is not complete, and if its maker dies it stays so.
 //
 // The result of a task is what the keeper has on record. A pod's phase is never proof of success: that of an evicted pod may
 // be Succeeded. An eviction that the kubelet tells of goes before out of memory, and that before the exit code.

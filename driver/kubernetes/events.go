@@ -94,10 +94,13 @@ func (e *teller) wait(any <-chan struct{}, failing error, since time.Time) error
 		case err := <-looked:
 			return err
 		case c := <-e.states:
-			if t := e.tasks[c.uid]; t != nil {
-				if err := e.tell(t, c.state, ""); err != nil {
-					return err
-				}
+			t := e.tasks[c.uid]
+			if t == nil || t.any && c.state <= t.state {
+				continue
+			}
+			first := !t.any
+			if err := e.tell(t, c.state, ""); err != nil || first {
+				return err // to look why it is not further
 			}
 		}
 	}
@@ -115,17 +118,23 @@ func (e *teller) look(now map[string]*core.Pod) error {
 			e.tasks[uid] = t
 		}
 		switch {
+		case gated(p, gateComplete):
+			if err := e.tell(t, driver.StateUnknown, inMaking); err != nil {
+				return err
+			}
 		case keeperEnded(p):
 			if err := e.tell(t, driver.StateEnded, p.Status.Reason); err != nil {
 				return err
 			}
-		case keeperRuns(p):
-			if !t.watched {
-				t.watched = true
-				e.follow(e.d.handleOf(p))
-			}
 		default:
-			if err := e.tell(t, driver.StateCreated, whyWaiting(p)); err != nil {
+			if keeperRuns(p) && !t.watched {
+				t.watched = true
+				e.follow(e.d.handleOf(p), comingUp(p))
+			}
+			if keeperRuns(p) && !t.any {
+				continue // the keeper knows better
+			}
+			if err := e.tell(t, comingUp(p), whyWaiting(p)); err != nil {
 				return err
 			}
 		}
@@ -141,15 +150,15 @@ func (e *teller) look(now map[string]*core.Pod) error {
 	return nil
 }
 
-// follow asks a keeper for every change of its task's state.
-func (e *teller) follow(h handle) {
+// follow asks a keeper for every change of its task's state, which is at least that of its pod.
+func (e *teller) follow(h handle, least driver.State) {
 	e.calls.Go(func() {
 		_, _ = e.d.ask(e.ctx, h, wire.Request{Op: wire.OpStates}, func(kind byte, payload []byte) error {
 			if kind != wire.FrameState {
 				return nil
 			}
 			select {
-			case e.states <- change{h.uid, stateOf(wire.State(payload))}:
+			case e.states <- change{h.uid, max(least, stateOf(wire.State(payload)))}:
 			case <-e.ctx.Done():
 			}
 			return nil

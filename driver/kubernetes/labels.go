@@ -28,6 +28,7 @@ const (
 	noteDefaults   = prefix + "defaults" // which containers take their command from the image, in JSON
 	noteMade       = prefix + "made"     // different in each pod that was asked for
 	noteAt         = prefix + "at"       // when the pod was asked for, in nanoseconds: the API server keeps seconds
+	noteGated      = prefix + "gated"    // on a pod that was made with gateStart: without that, it has been started
 	kindTask       = "task"
 	kindCopy       = "copy" // a pod that copies files of a volume
 	kindVolume     = "volume"
@@ -37,6 +38,9 @@ const (
 	secretSuffix   = "-secrets"
 	registrySuffix = "-registries"
 )
+
+// inMaking is why a task that gateComplete still holds is neither created nor started.
+const inMaking = "its making has not ended, or broke off: its Secrets are not there"
 
 // handle is what a [driver.TaskID] or [driver.VolumeID] says: an object's name and UID, and whose it is.
 type handle struct {

@@ -63,10 +63,12 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 // taskOf asks the keeper for the state where the pod alone does not tell it.
 func (d *Driver) taskOf(ctx context.Context, p *core.Pod) (driver.Task, error) {
 	h := d.handleOf(p)
-	t := driver.Task{ID: h.id(), Name: p.Annotations[noteName], Labels: userLabels(p), Created: p.CreationTimestamp.UTC(), State: driver.StateCreated}
+	t := driver.Task{ID: h.id(), Name: p.Annotations[noteName], Labels: userLabels(p), Created: p.CreationTimestamp.UTC(), State: comingUp(p)}
 	switch {
 	case p.DeletionTimestamp != nil:
 		t.State, t.Reason = driver.StateEnded, "its removal has begun"
+	case gated(p, gateComplete):
+		t.State, t.Reason, t.Incomplete = driver.StateUnknown, inMaking, true
 	case keeperEnded(p):
 		t.State, t.Reason = driver.StateEnded, p.Status.Reason
 	case !keeperRuns(p):
@@ -76,7 +78,9 @@ func (d *Driver) taskOf(ctx context.Context, p *core.Pod) (driver.Task, error) {
 		if err != nil {
 			return d.withoutAnswer(ctx, t, h, err)
 		}
-		t.State = stateOf(a.State)
+		if t.State = max(t.State, stateOf(a.State)); t.State <= driver.StateStarting {
+			t.Reason = whyWaiting(p)
+		}
 	}
 	return t, nil
 }

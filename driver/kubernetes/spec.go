@@ -188,6 +188,7 @@ func (b *builder) base() {
 	}
 	if b.d.cfg.Gate {
 		s.SchedulingGates = append(s.SchedulingGates, core.PodSchedulingGate{Name: gateStart})
+		b.pod.Annotations[noteGated] = "true"
 	}
 	if b.needsSecrets() {
 		s.SchedulingGates = append(s.SchedulingGates, core.PodSchedulingGate{Name: gateComplete})

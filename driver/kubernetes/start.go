@@ -29,6 +29,14 @@ func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
 	if err != nil {
 		return err
 	}
+	if gated(p, gateComplete) { // or it is no more, and the watch has not told yet
+		if p, err = d.podNow(ctx, h); err != nil {
+			return err
+		}
+	}
+	if gated(p, gateComplete) {
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: %s", inMaking)
+	}
 	if gated(p, gateStart) {
 		if err := d.lift(ctx, p, gateStart); err != nil && !apierrors.IsInvalid(err) {
 			return err

@@ -175,9 +175,20 @@ func (t *tries) failed(err error) error {
 	return nil
 }
 
+// comingUp is the state of a task of which its keeper knows nothing yet: started, if Start has lifted the gate that it was made with.
+func comingUp(p *core.Pod) driver.State {
+	if p.Annotations[noteGated] != "" && !gated(p, gateStart) {
+		return driver.StateStarting
+	}
+	return driver.StateCreated
+}
+
 // whyWaiting says, for a person, why a pod is not further.
 func whyWaiting(p *core.Pod) string {
 	for _, c := range p.Status.Conditions {
+		if c.Reason == core.PodReasonSchedulingGated && len(p.Spec.SchedulingGates) == 0 {
+			continue // no more: the scheduler has not looked yet
+		}
 		if c.Type == core.PodScheduled && c.Status == core.ConditionFalse && c.Message != "" {
 			return fmt.Sprintf("%s: %s", c.Reason, c.Message)
 		}

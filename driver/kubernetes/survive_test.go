@@ -274,20 +274,8 @@ func TestImageIsRemoved(t *testing.T) {
 // Where no node takes the pod, Create waits; who gives up is told what the scheduler says.
 func TestNoNodeTakesPods(t *testing.T) {
 	s := newSite(t)
-	nodes, err := s.admin.CoreV1().Nodes().List(t.Context(), meta.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cordon := func(on bool) {
-		for _, n := range nodes.Items {
-			patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
-			if _, err := s.admin.CoreV1().Nodes().Patch(context.Background(), n.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	cordon(true)
-	defer cordon(false)
+	s.cordon(true)
+	defer s.cordon(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	created := make(chan error, 1)
@@ -302,6 +290,21 @@ func TestNoNodeTakesPods(t *testing.T) {
 	}
 	if list, err := s.d.List(t.Context(), driver.ListOptions{}); err != nil || len(list) > 0 {
 		t.Errorf("List: %+v, %v; want nothing", list, err)
+	}
+}
+
+// cordon keeps new pods from the nodes, or lets them on again.
+func (s *site) cordon(on bool) {
+	s.t.Helper()
+	nodes, err := s.admin.CoreV1().Nodes().List(context.Background(), meta.ListOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, n := range nodes.Items {
+		patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
+		if _, err := s.admin.CoreV1().Nodes().Patch(context.Background(), n.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{}); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 

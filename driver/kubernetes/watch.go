@@ -247,6 +247,11 @@ func (d *Driver) pod(ctx context.Context, h handle) (*core.Pod, error) {
 	if p != nil && string(p.UID) == h.uid {
 		return p, nil
 	}
+	return d.podNow(ctx, h)
+}
+
+// podNow asks the API server for a task's pod.
+func (d *Driver) podNow(ctx context.Context, h handle) (*core.Pod, error) {
 	p, err := d.api.CoreV1().Pods(d.namespace).Get(ctx, h.name, meta.GetOptions{})
 	if err != nil {
 		return nil, err

@@ -170,9 +170,9 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	return json.NewDecoder(answer).Decode(out)
 }
 
-// stream is a connection of its own that the service has turned from HTTP into raw bytes.
+// stream is a connection of its own that the service has turned from HTTP into frames.
 type stream struct {
-	*bufio.Reader
+	io.Reader // without the service's own words
 	net.Conn
 }
 
@@ -209,7 +209,7 @@ func (c *client) hijack(ctx context.Context, path string, query url.Values, body
 	if err := req.Write(conn); err != nil {
 		return stream{}, err
 	}
-	r := bufio.NewReaderSize(conn, 32<<10)
+	r := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(r, req)
 	if err != nil {
 		return stream{}, err
@@ -217,7 +217,7 @@ func (c *client) hijack(ctx context.Context, path string, query url.Values, body
 	if err := failure(resp); err != nil {
 		return stream{}, err
 	}
-	return stream{r, conn}, nil
+	return stream{newSpoken(r), conn}, nil
 }
 
 func filters(f map[string][]string) url.Values {

@@ -37,6 +37,9 @@
 // and the beginning of the file, and what is missing is read from there, by count. A follower that came late reads the
 // file again whenever it has grown, since Podman's own following loses lines of a container that prints fast.
 //
+// When Podman loses a container to which somebody is attached, it says so in the stream, as if the container had printed that on its standard
+// error. Such words are taken out: a log goes on in the file, without a loss, and whoever attached for anything else is told that the stream broke off.
+//
 // How a task ended is Podman's record. What Podman has no place for (stopped before its start, could not be started, init
 // container or service failed) is a mark: an empty volume, named after the container, with labels. It is removed
 // with the task.

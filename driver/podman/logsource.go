@@ -216,7 +216,7 @@ func (s *source) live(ctx context.Context) (ended bool, err error) {
 	if turnErr := s.takeParser(ctx); turnErr != nil {
 		return false, turnErr
 	}
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.As(err, new(*cutError)) {
 		// What has printed has run; the service would call a container that has not ended, too.
 		return s.exitSoon(ctx) && s.p.Began(), nil
 	}

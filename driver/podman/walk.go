@@ -157,7 +157,7 @@ func (w *walked) entry(out *tar.Writer) error {
 
 // outputOf is the standard output of a container, taken out of the stream that an attached client gets.
 type outputOf struct {
-	r      *bufio.Reader
+	r      io.Reader
 	remain int64
 }
 
