@@ -134,3 +134,31 @@ func TestGroup(t *testing.T) {
 		t.Errorf("result: %v, %v", res, err)
 	}
 }
+
+// TestHardlyMade starts a task of which there is only the container of its network, as in the first moment of its making.
+func TestHardlyMade(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	spec := driver.TaskSpec{Name: "half", Labels: map[string]string{"build": newUID()}, Container: sh(""), Services: []driver.Service{{Container: sh("")}}}
+	half := &maker{Driver: d, spec: &spec, uid: newUID()}
+	network, err := d.networkOf(&spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := half.holder(t.Context(), network); err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := d.List(t.Context(), driver.ListOptions{Labels: spec.Labels})
+	if err != nil || len(tasks) != 1 || tasks[0].State != driver.StateUnknown || !tasks[0].Incomplete {
+		t.Fatalf("List: %+v, %v; want a task that is not complete", tasks, err)
+	}
+	if err := d.Start(t.Context(), tasks[0].ID); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("Start: %v; want FailedPrecondition", err)
+	}
+	if err := d.Remove(t.Context(), tasks[0].ID); err != nil {
+		t.Error(err)
+	}
+	if tasks, err := d.List(t.Context(), driver.ListOptions{}); err != nil || len(tasks) > 0 {
+		t.Errorf("after Remove there is %+v, %v", tasks, err)
+	}
+}

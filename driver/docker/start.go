@@ -27,13 +27,15 @@ func (d *Driver) startTask(ctx context.Context, id driver.TaskID) error {
 		return err
 	}
 	defer unlock()
-	// The daemon would start a container that has ended once more.
 	main, err := d.inspect(ctx, h.container)
-	if err != nil || phaseOf(main) != phaseCreated {
+	if err != nil {
 		return err
 	}
-	if incomplete(main.Name) {
+	if incomplete(main.Name) || main.Config.Labels[labelKind] == kindHolder { // of which a list knows nothing more yet
 		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: %s", inMaking)
+	}
+	if phaseOf(main) != phaseCreated {
+		return nil // the daemon would start a container that has ended once more
 	}
 	d.fresh.Remove(h.container)
 	if h.group != "" {
