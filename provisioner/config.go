@@ -62,11 +62,13 @@ type Access struct {
 	User string
 }
 
-// Limits are how many workers may run at once, over all provisioners of a runtime. 0 is no limit, but for Total, where it is 100.
+// Limits are how many workers may run at once, over all provisioners of a runtime. 0 is no limit, but for Total, where it is 100, Queue and Finished.
 type Limits struct {
 	Total, PerProject, PerInstance int
 	// Queue is how many may wait; more are refused. 0 is 10,000.
 	Queue int
+	// Finished is how many are kept whose build has ended and that nobody has released; of more the oldest are removed, whatever Config.Keep says. 0 is 1,000.
+	Finished int
 }
 
 // Clone says how workers clone.
@@ -94,7 +96,7 @@ func (c *Config) Validate() error {
 	if len(c.WorkerKey) < 16 {
 		fail("WorkerKey has %d bytes; 16 are the least", len(c.WorkerKey))
 	}
-	if l := c.Limits; min(l.Total, l.PerProject, l.PerInstance, l.Queue) < 0 {
+	if l := c.Limits; min(l.Total, l.PerProject, l.PerInstance, l.Queue, l.Finished) < 0 {
 		fail("Limits must not be negative")
 	}
 	if min(c.Keep, c.Grace, c.Clone.Timeout) < 0 || c.Clone.Depth < 0 {
@@ -117,6 +119,7 @@ func (c *Config) complete() {
 	}
 	fill(&c.Limits.Total, 100)
 	fill(&c.Limits.Queue, 10_000)
+	fill(&c.Limits.Finished, 1000)
 	fill(&c.Clone.Depth, 1)
 	if c.Keep == 0 {
 		c.Keep = 24 * time.Hour
