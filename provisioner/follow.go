@@ -122,8 +122,17 @@ type lists struct {
 	asked time.Time // when the last one that came was asked for; belongs to whose turn it is
 }
 
-// refresh asks for all workers, unless somebody else has done so since it was called.
+// refresh asks for all workers, and has the queue looked at.
 func (p *Provisioner) refresh(ctx context.Context) error {
+	err := p.ask(ctx)
+	if err == nil {
+		p.poke()
+	}
+	return err
+}
+
+// ask asks for all workers, unless somebody else has done so since it was called.
+func (p *Provisioner) ask(ctx context.Context) error {
 	came := time.Now()
 	select {
 	case p.lists.turn <- struct{}{}:
@@ -144,7 +153,6 @@ func (p *Provisioner) refresh(ctx context.Context) error {
 	for _, t := range tasks {
 		p.attend(t.ID)
 	}
-	p.poke()
 	return nil
 }
 

@@ -391,8 +391,7 @@ func TestKilledAtEachCall(t *testing.T) {
 		for _, behind := range []bool{false, true} {
 			for after := range 3 {
 				t.Run(fmt.Sprintf("%s %d %v", op, after, behind), func(t *testing.T) {
-					t.Parallel()
-					killedAt(t, op, after, behind)
+					bubble(t, func(t *testing.T, y *yard) { killedAt(t, y, op, after, behind) })
 				})
 			}
 		}
@@ -400,10 +399,8 @@ func TestKilledAtEachCall(t *testing.T) {
 }
 
 // killedAt cuts a provisioner off at a call of an operation: before the runtime hears of it, or when it has done it.
-func killedAt(t *testing.T, op string, after int, behind bool) {
-	y := newYard()
-	dead := errors.New("killed")
-	d := &mortal{Driver: y.Open("workers"), op: op, after: int32(after), behind: behind, err: driver.WithClass(errdefs.ErrUnavailable, "%v", dead)}
+func killedAt(t *testing.T, y *yard, op string, after int, behind bool) {
+	d := &mortal{Driver: y.Open("workers"), op: op, after: int32(after), behind: behind, err: errDead}
 	first, err := provisioner.New(provisioner.Config{Driver: d, Image: "worker", WorkerKey: []byte("0123456789abcdef")})
 	if err != nil {
 		t.Fatal(err)
@@ -437,7 +434,7 @@ func killedAt(t *testing.T, op string, after int, behind bool) {
 	if err := second.Delete(t.Context(), w.ID); err != nil {
 		t.Error(err)
 	}
-	y.eventually(t)
+	y.later(t)
 }
 
 // TestAway has the runtime go away and come back.
@@ -535,6 +532,8 @@ func TestQueueFull(t *testing.T) {
 		}
 	}
 }
+
+var errDead = driver.WithClass(errdefs.ErrUnavailable, "killed")
 
 // mortal is a driver whose process dies at a call: from then on nothing comes of its calls.
 type mortal struct {

@@ -33,7 +33,7 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 	}
 	r := p.newRound()
 	if r.strange(slots) {
-		if err := p.refresh(ctx); err != nil {
+		if err := p.ask(ctx); err != nil {
 			return err
 		}
 		r = p.newRound()
