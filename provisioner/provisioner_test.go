@@ -542,18 +542,22 @@ type mortal struct {
 	after  int32
 	behind bool
 	err    error
+	armed  atomic.Value
 	calls  atomic.Int32
 	dead   atomic.Bool
 }
 
 func (m *mortal) die() { m.dead.Store(true) }
 
+// arm has it die at the next call of an operation.
+func (m *mortal) arm(op string) { m.armed.Store(op) }
+
 // at returns whether the call still happens, and then whether its answer comes.
 func (m *mortal) at(op string) (happens, answers bool) {
 	if m.dead.Load() {
 		return false, false
 	}
-	if op != m.op || m.calls.Add(1) <= m.after {
+	if op != m.armed.Load() && (op != m.op || m.calls.Add(1) <= m.after) {
 		return true, true
 	}
 	m.dead.Store(true)
@@ -634,6 +638,16 @@ type watched struct {
 	*fake.Driver
 	created func(driver.TaskSpec)
 	listed  func([]driver.Task)
+	mute    driver.TaskID // no events tell of it
+}
+
+func (w *watched) Events(ctx context.Context, o driver.ListOptions, f func(driver.Event) error) error {
+	return w.Driver.Events(ctx, o, func(ev driver.Event) error {
+		if ev.Task == w.mute {
+			return nil
+		}
+		return f(ev)
+	})
 }
 
 func (w *watched) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
