@@ -117,12 +117,15 @@ func TestLateList(t *testing.T) {
 		mu.Lock()
 		late = make(chan struct{})
 		mu.Unlock()
-		time.Sleep(90 * time.Second) // a list is under way
+		asked := make(chan error, 1)
+		go func() { asked <- p.Delete(t.Context(), "somebody") }()
+		synctest.Wait() // a list is under way
 		if err := p.Delete(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
 		close(late)
+		<-asked
 		synctest.Wait()
 		if w, err := p.Worker(id); err == nil {
 			t.Errorf("the worker is back: %+v", w)

@@ -110,9 +110,11 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		case <-p.ctx.Done():
 			return nil
 		case <-p.wake:
+			began := time.Now()
 			err := p.schedule(p.ctx)
 			if err == nil {
 				wait = backoff{}
+				p.pause(time.Since(began)) // what happens meanwhile in a long queue is one look
 			} else if p.ctx.Err() == nil {
 				p.log.Warn("the queue stands still: the runtime does not do what it needs", "error", err)
 				p.pause(wait.next())

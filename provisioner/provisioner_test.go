@@ -34,6 +34,7 @@ type yard struct {
 	// the same for each project
 	projects      map[string]int
 	mostOfProject int
+	leave         sync.Map // by ID: counts a worker as one that does not run any more
 	// build is what a worker does; nil succeeds at once.
 	build func(ctx context.Context, p *fake.Proc, id string) int
 	clone func(ctx context.Context, p *fake.Proc) int
@@ -67,12 +68,14 @@ func (y *yard) wharf(ctx context.Context, p *fake.Proc) int {
 		y.projects[order.Project]++
 		y.mostOfProject = max(y.mostOfProject, y.projects[order.Project])
 		y.mu.Unlock()
-		defer func() {
+		leave := sync.OnceFunc(func() {
 			y.mu.Lock()
 			y.running--
 			y.projects[order.Project]--
 			y.mu.Unlock()
-		}()
+		})
+		y.leave.Store(id, leave)
+		defer leave()
 		report.Write(p.Stdout(), report.Line{State: report.Running})
 		if y.build != nil {
 			return y.build(ctx, p, id)
@@ -291,8 +294,10 @@ func TestSameBuildTwice(t *testing.T) {
 func TestThreeProvisioners(t *testing.T) {
 	y := newYard()
 	const builds, most = 500, 7
-	y.build = func(ctx context.Context, p *fake.Proc, _ string) int {
+	y.build = func(ctx context.Context, p *fake.Proc, id string) int {
 		p.Linger(time.Millisecond)
+		leave, _ := y.leave.Load(id)
+		leave.(func())() // another may be started as soon as it says that it has ended
 		report.Write(p.Stdout(), report.Line{State: report.Succeeded})
 		return 0
 	}

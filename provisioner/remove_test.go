@@ -31,10 +31,11 @@ func TestAskedAgainWhileDeleted(t *testing.T) {
 		goOn := make(chan struct{})
 		var held atomic.Bool
 		p := y.open(t, func(c *provisioner.Config) {
-			c.Driver = &byName{c.Driver.(*fake.Driver), func(v driver.Volume) {
+			c.Driver = &byName{c.Driver.(*fake.Driver), func(v driver.Volume) bool {
 				if v.Labels[provisioner.LabelRole] == "worker" && held.CompareAndSwap(false, true) {
 					<-goOn
 				}
+				return false
 			}}
 		})
 		id := ask(t, p, trigger(1)).ID

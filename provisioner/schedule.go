@@ -48,9 +48,16 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 
 func (p *Provisioner) newRound() *round {
 	r := &round{p: p, now: time.Now(), byMark: map[string]*candidate{}, theirs: map[string]bool{}, stale: map[string][]slot{}, usage: usage{}}
+	starting := map[driver.TaskID]bool{} // before the fleet is asked: whoever ends to be starting is known there as started
+	p.starting.Range(func(id, _ any) bool {
+		starting[id.(driver.TaskID)] = true
+		return true
+	})
 	r.live, r.dead = p.fleet.census()
 	for i := range r.live {
-		r.byMark[r.live[i].mark] = &r.live[i]
+		c := &r.live[i]
+		c.started = c.started || starting[c.task]
+		r.byMark[c.mark] = c
 	}
 	return r
 }
@@ -71,11 +78,7 @@ func (r *round) look(slots []slot) {
 	p := r.p
 	p.forget(slots)
 	for i := range r.live {
-		c := &r.live[i]
-		if _, starting := p.starting.Load(c.task); starting {
-			c.started = true
-		}
-		if c.started { // also if somebody has removed its slots
+		if c := &r.live[i]; c.started { // also if somebody has removed its slots
 			r.usage.count(c)
 		}
 	}
@@ -145,20 +148,19 @@ func (r *round) choose() []*candidate {
 // start takes slots for some workers, looks whether there is room for them indeed, and starts those for which there is.
 func (r *round) start(ctx context.Context, wanted []*candidate) error {
 	p := r.p
-	mine := map[string][]slot{}
-	asked := map[string]bool{}
+	mine := map[string][]slot{} // of each worker
 	giveBack := func(c *candidate) {
 		for _, s := range mine[c.mark] {
 			p.free(s)
 		}
 	}
 	var failed error
-	for _, c := range wanted {
+	for i, c := range wanted {
 		if mine[c.mark], failed = p.take(ctx, c); failed != nil {
 			giveBack(c)
-			break // what was taken so far is still good
+			wanted = wanted[:i] // what was taken so far is still good
+			break
 		}
-		asked[c.mark] = true
 	}
 	slots, err := p.slots(ctx)
 	if err != nil {
@@ -167,20 +169,10 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 		}
 		return errors.Join(failed, err)
 	}
-	now, there := r.others(slots, asked), map[driver.VolumeID]bool{}
-	for _, s := range slots {
-		there[s.id] = true
-	}
+	now, there := r.others(slots, mine)
 	crowded := false
 	for _, c := range wanted {
-		if !asked[c.mark] {
-			continue
-		}
-		complete := true
-		for _, s := range mine[c.mark] {
-			complete = complete && there[s.id]
-		}
-		if !complete || now.full(c) != nil { // another provisioner was faster
+		if there[c.mark] != len(c.limits) || now.full(c) != nil { // another provisioner was faster
 			giveBack(c)
 			crowded = true
 			continue
@@ -194,20 +186,24 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 	return failed
 }
 
-// others counts who holds slots or runs, but for those that are just asked for. A slot of which it is not known whose it is counts.
-func (r *round) others(slots []slot, asked map[string]bool) usage {
-	u := usage{}
+// others counts who runs or holds slots, but for those that were just taken here; of these it returns how many are there. A worker may have slots of several provisioners. A
+// slot of which it is not known whose it is counts.
+func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map[string]int) {
+	u, there = usage{}, map[string]int{}
 	for i := range r.live {
 		if c := &r.live[i]; c.started {
 			u.count(c)
 		}
 	}
 	for _, s := range slots {
-		if !asked[s.task] && !r.dead[s.task] {
+		switch {
+		case slices.ContainsFunc(mine[s.task], func(m slot) bool { return m.id == s.id }):
+			there[s.task]++
+		case !r.dead[s.task]:
 			u.add(s.limit, s.task)
 		}
 	}
-	return u
+	return u, there
 }
 
 // begin starts a worker in the background, unless this value does so already.

@@ -15,7 +15,7 @@ import (
 // byName removes volumes as Docker and Podman do: it looks whether the volume is the one that is meant, and then removes whatever has its name.
 type byName struct {
 	*fake.Driver
-	between func(driver.Volume) // may wait
+	between func(driver.Volume) (dies bool) // may wait; the process may die when the volume is removed
 }
 
 func (b *byName) RemoveVolume(ctx context.Context, id driver.VolumeID) error {
@@ -32,7 +32,10 @@ func (b *byName) RemoveVolume(ctx context.Context, id driver.VolumeID) error {
 	if !there {
 		return nil
 	}
-	b.between(meant)
+	dies := b.between(meant)
+	if dies {
+		defer b.Driver.Close()
+	}
 	found, there := find(func(v driver.Volume) bool { return v.Name == meant.Name })
 	if !there {
 		return nil
@@ -42,7 +45,7 @@ func (b *byName) RemoveVolume(ctx context.Context, id driver.VolumeID) error {
 
 func one(c *provisioner.Config) { c.Limits.Total = 1 }
 
-// TestLateRemoval has a provisioner that stops in the midst of removing a slot, until another has removed it and given it to the next worker.
+// TestLateRemoval has a provisioner stop in the midst of removing a slot until another has removed it and given it to the next worker, and then remove it and die.
 func TestLateRemoval(t *testing.T) {
 	bubble(t, func(t *testing.T, y *yard) {
 		y.build = untilTold
@@ -50,19 +53,21 @@ func TestLateRemoval(t *testing.T) {
 		goOn := make(chan struct{})
 		slow := y.open(t, func(c *provisioner.Config) {
 			one(c)
-			c.Driver = &byName{c.Driver.(*fake.Driver), func(v driver.Volume) {
-				if v.Labels[provisioner.LabelRole] == "slot" && stopped.CompareAndSwap(false, true) {
+			c.Driver = &byName{c.Driver.(*fake.Driver), func(v driver.Volume) bool {
+				late := v.Labels[provisioner.LabelRole] == "slot" && stopped.CompareAndSwap(false, true)
+				if late {
 					<-goOn
 				}
+				return late
 			}}
 		})
 		first, second := ask(t, slow, trigger(1)), ask(t, slow, trigger(2))
 		until(t, slow, first.ID, provisioner.Running)
-		quick := y.open(t, one)
-		synctest.Wait()
 		if err := y.Signal(taskOf(t, y, first.ID), 15); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
+		quick := y.open(t, one)
 		until(t, quick, second.ID, provisioner.Running)
 		close(goOn)
 		third := ask(t, quick, trigger(3))
