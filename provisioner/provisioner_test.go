@@ -678,6 +678,7 @@ func TestCredentials(t *testing.T) {
 		"key":                  {"git@git.example.com:a/b.git", key, "ssh-key"},
 		"token for SSH":        {"git@git.example.com:a/b.git", "of-the-trigger", "of-the-installation"},
 		"key with white space": {"git@git.example.com:a/b.git", "\n" + key + "\n", "ssh-key"},
+		"token in the URL":     {"https://of-the-trigger-too@git.example.com/a/b.git", "of-the-trigger", "git-user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			y := newYard()
