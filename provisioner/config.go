@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"time"
 
@@ -34,6 +35,9 @@ type Config struct {
 	Policy giturl.Policy
 	// Clone says how.
 	Clone Clone
+	// Secrets is the installation's directory of project secrets, as "wharf run --secrets" takes it: a worker gets those of its project when it is asked for. Whoever may ask for
+	// builds says which project one is of. Empty is none.
+	Secrets string
 	// WorkerKey, at least 16 bytes, is what the tokens of the workers' own API are made from: see [Token]. Provisioners and aggregators share it.
 	WorkerKey []byte
 	// Resources are those of the worker's container, not of the build's steps.
@@ -101,6 +105,9 @@ func (c *Config) Validate() error {
 	}
 	if min(c.Keep, c.Grace, c.Clone.Timeout) < 0 || c.Clone.Depth < 0 {
 		fail("Keep, Grace and Clone must not be negative")
+	}
+	if info, err := os.Stat(c.Secrets); c.Secrets != "" && (err != nil || !info.IsDir()) {
+		fail("Secrets: %q must be a directory", c.Secrets)
 	}
 	for in, host := range c.Access.HostPaths {
 		if !path.IsAbs(in) || !path.IsAbs(host) {

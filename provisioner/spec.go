@@ -139,6 +139,10 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	args = []string{"worker", "--report", "--results=" + results, "--order=" + secrets + "/order.json", "--token-file=" + secrets + "/token",
 		"--listen=127.0.0.1:" + strconv.Itoa(Port), "--http=", "--linger=" + p.cfg.Keep.String()}
 	flag("driver", p.cfg.Access.Driver)
+	if of := p.projectSecrets(t); len(of) > 0 {
+		spec.Secrets = append(spec.Secrets, of...)
+		flag("secrets", store)
+	}
 	args = append(args, p.cfg.Options...)
 	spec.Container = container("", append(args, "--", path.Join(checkout, t.Directory))...)
 	spec.Container.Resources = p.cfg.Resources
