@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -444,11 +445,15 @@ func killedAt(t *testing.T, y *yard, op string, after int, behind bool) {
 
 // TestAway has the runtime go away and come back.
 func TestAway(t *testing.T) {
-	y := newYard()
+	bubble(t, away)
+}
+
+func away(t *testing.T, y *yard) {
 	y.build = untilTold
 	p := y.open(t, func(c *provisioner.Config) { c.Limits.Total = 1 })
 	first, second := ask(t, p, trigger(1)), ask(t, p, trigger(2))
 	until(t, p, first.ID, provisioner.Running)
+	synctest.Wait()
 	y.Down()
 	if _, _, err := p.Trigger(t.Context(), trigger(3)); !errdefs.IsUnavailable(err) {
 		t.Errorf("a trigger while the runtime is away: %v", err)
