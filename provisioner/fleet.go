@@ -124,7 +124,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time) {
 		}
 	}
 	for id, since := range f.gone {
-		if !there[id] && since.Before(asked) { // no later list has it either
+		if !there[id] && since.Before(asked) && asked.Sub(since) > goneTime { // no later list has it either
 			delete(f.gone, id)
 		}
 	}
@@ -137,6 +137,9 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time) {
 		f.loaded, f.since = true, time.Now()
 	}
 }
+
+// goneTime is how long a task that was removed is remembered: its slots are given back meanwhile.
+const goneTime = 10 * time.Minute
 
 // listed takes in one task of a list.
 func (f *fleet) listed(t driver.Task) {
