@@ -39,8 +39,9 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	task, err := p.make(ctx, id, &t)
 	switch {
 	case err == nil:
-		p.fleet.add(task)
-		made = true
+		w := p.fleet.add(task)
+		p.poke()
+		return w, true, nil
 	case errdefs.IsAlreadyExists(err): // by another provisioner, or by the same call before
 		if err := p.refresh(ctx); err != nil {
 			return w, false, err
@@ -53,7 +54,7 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	if !ok {
 		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
 	}
-	return w, made, nil
+	return w, false, nil
 }
 
 // make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.

@@ -71,11 +71,18 @@ func (f *fleet) imageThere() error {
 	return f.image
 }
 
-// add takes in a task, if it is not there.
-func (f *fleet) add(t driver.Task) {
+// add takes in a task, if it is not there, and returns its worker.
+func (f *fleet) add(t driver.Task) Worker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.step(f.addLocked(t), t.State, t.Reason, t.Created) // another call may have seen it while it was made
+	if _, gone := f.gone[t.ID]; gone { // others were very quick with it
+		w := workerOf(t)
+		w.History = []Change{{State: Queued, Time: t.Created}}
+		return w
+	}
+	m := f.addLocked(t)
+	f.step(m, t.State, t.Reason, t.Created) // another call may have seen it while it was made
+	return m.shown()
 }
 
 // broken reports whether a worker's task has been in its making for longer than that takes: who made it has died.

@@ -224,7 +224,9 @@ func TestAfterTheEnd(t *testing.T) {
 				cancel()
 			}
 			_, _, _ = p.Trigger(t.Context(), trigger(n+1))
-			_ = p.Delete(t.Context(), p.Workers()[0].ID)
+			for _, w := range p.Workers() {
+				_ = p.Delete(t.Context(), w.ID)
+			}
 		})
 	}
 	calls.Wait()

@@ -480,7 +480,10 @@ func taskOf(t *testing.T, y *yard, name string) driver.TaskID {
 
 // TestReleased removes a worker from which everything was taken.
 func TestReleased(t *testing.T) {
-	y := newYard()
+	bubble(t, released)
+}
+
+func released(t *testing.T, y *yard) {
 	y.build = func(_ context.Context, p *fake.Proc, _ string) int {
 		report.Write(p.Stdout(), report.Line{State: report.Succeeded})
 		report.Write(p.Stdout(), report.Line{State: report.Released})
@@ -488,8 +491,11 @@ func TestReleased(t *testing.T) {
 	}
 	p := y.open(t, nil)
 	w := ask(t, p, trigger(1))
-	until(t, p, w.ID, provisioner.Removed)
-	y.eventually(t)
+	synctest.Wait()
+	if _, err := p.Worker(w.ID); !errors.Is(err, provisioner.ErrNoWorker) || y.ran[w.ID] != 1 {
+		t.Errorf("the worker ran %d times, and is there: %v", y.ran[w.ID], err)
+	}
+	y.empty(t)
 }
 
 // TestWaitsServing: a worker whose build has ended and that waits to be read holds no one up.
