@@ -96,6 +96,14 @@ func (f *fleet) broken(id string) (driver.Task, bool) {
 	return m.task, true
 }
 
+// unfinished reports whether a worker's task is there by half.
+func (f *fleet) unfinished(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byID[id]
+	return m != nil && m.task.State == driver.StateUnknown && m.task.Incomplete
+}
+
 // makingTime is longer than the making of a task takes, its image being there.
 const makingTime = time.Minute
 

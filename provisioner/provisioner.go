@@ -212,6 +212,9 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 		}
 	}
 	if w, ok := p.fleet.worker(id); ok {
+		if err := p.finished(ctx, id); err != nil {
+			return w, false, err
+		}
 		return w, false, nil
 	}
 	if n := p.fleet.queued(); n >= p.cfg.Limits.Queue {
@@ -247,7 +250,21 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	if !ok {
 		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
 	}
-	return w, made, nil
+	if !made {
+		err = p.finished(ctx, id)
+	}
+	return w, made, err
+}
+
+// finished returns an error if a worker is there by half: another provisioner is just making it, or died over it. Nobody may take that for a build that will run.
+func (p *Provisioner) finished(ctx context.Context, id string) error {
+	if !p.fleet.unfinished(id) {
+		return nil
+	}
+	if err := p.refresh(ctx); err != nil || !p.fleet.unfinished(id) {
+		return err
+	}
+	return driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being made, or whoever made it has died; try again, for a minute at most, or delete it", id)
 }
 
 // volume makes a worker's volume, or returns the one that a call before has made.
