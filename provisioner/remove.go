@@ -23,7 +23,7 @@ func (p *Provisioner) Delete(ctx context.Context, id string) error {
 			return err
 		}
 		if task, there = p.fleet.mark(id); !there {
-			return fmt.Errorf("worker %q: %w", id, ErrNoWorker)
+			return p.finish(ctx, id)
 		}
 	}
 	done := make(chan error, 1)
@@ -42,6 +42,23 @@ func (p *Provisioner) Delete(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// finish removes what a deletion that was broken off has left of a worker whose task is gone. The volume goes last, so without one there is nothing.
+func (p *Provisioner) finish(ctx context.Context, id string) error {
+	by := driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}}
+	left, err := p.cfg.Driver.ListVolumes(ctx, by)
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 {
+		return fmt.Errorf("worker %q: %w", id, ErrNoWorker)
+	}
+	if err := p.sweep(ctx, id); err != nil {
+		return err
+	}
+	_, err = removeVolumes(ctx, p.cfg.Driver, by)
+	return err
 }
 
 // remove takes away a worker's task, what its build has left, and its volume, in this order: what is there still says that there is something to do.
