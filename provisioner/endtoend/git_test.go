@@ -11,18 +11,17 @@ import (
 	"testing"
 )
 
-// gitServer serves the repositories by HTTP, on an address that containers reach, to whoever has the token.
-func (s *system) gitServer() string {
+// gitHandler serves the repositories by HTTP.
+func (s *system) gitHandler() http.Handler {
 	s.t.Helper()
 	backend, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	h := &cgi.Handler{
+	return &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
 		Env:  []string{"GIT_PROJECT_ROOT=" + s.repos, "GIT_HTTP_EXPORT_ALL=1"}, Stderr: io.Discard,
 	}
-	return serve(s.t, guarded(h))
 }
 
 // guarded asks for the token.

@@ -79,6 +79,7 @@ func (p *process) allBe(ids []string, state provisioner.State) {
 			if delete(left, w.ID); len(left) == 0 {
 				return
 			}
+		case w.State == provisioner.Removed: // what was made by half gave way, and is made anew
 		case w.State.Final() && left[w.ID]:
 			p.t.Fatalf("worker %s is %s: %s", w.ID, w.State, w.Reason)
 		}

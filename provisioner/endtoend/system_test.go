@@ -36,7 +36,7 @@ func prepare(t testing.TB) *system {
 	s := &system{t: t, runtime: runtimeName(), repos: t.TempDir()}
 	s.builds, s.workers = open(t, s.runtime, owner), open(t, s.runtime, owner+"-workers")
 	s.warm()
-	s.git = s.gitServer()
+	s.git = serve(t, guarded(s.gitHandler())) // where containers reach it, to who has the token
 	s.url = s.runtime + "://?owner=" + owner
 	if s.runtime == "kubernetes" {
 		s.url += "&server=" + grantAccount(t)
