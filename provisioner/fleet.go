@@ -3,6 +3,7 @@ package provisioner
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ type fleet struct {
 	byID        map[string]*member
 	byTask      map[driver.TaskID]*member
 	gone        map[driver.TaskID]time.Time // tasks that were removed: a list that was begun before may still have them
+	left        map[string]time.Time        // the same of their workers
 	subscribers map[*subscriber]bool
 	trouble     error // why the runtime cannot be reached
 	image       error // why the workers' image is not there
@@ -38,7 +40,7 @@ type member struct {
 
 func newFleet() *fleet {
 	f := &fleet{
-		byID: map[string]*member{}, byTask: map[driver.TaskID]*member{}, subscribers: map[*subscriber]bool{}, gone: map[driver.TaskID]time.Time{},
+		byID: map[string]*member{}, byTask: map[driver.TaskID]*member{}, subscribers: map[*subscriber]bool{}, gone: map[driver.TaskID]time.Time{}, left: map[string]time.Time{},
 		trouble: errors.New("the runtime has not been asked yet"), image: errors.New("the workers' image has not been looked for yet"),
 	}
 	f.count = newCounters(f)
@@ -131,10 +133,11 @@ func (f *fleet) reconcile(tasks []driver.Task) {
 			delete(f.gone, id)
 		}
 	}
+	maps.DeleteFunc(f.left, func(_ string, since time.Time) bool { return time.Since(since) > listLag })
 	there := map[driver.TaskID]bool{}
 	for _, t := range tasks {
 		there[t.ID] = true
-		if _, gone := f.gone[t.ID]; gone {
+		if _, gone := f.gone[t.ID]; gone || f.torn(t) {
 			continue
 		}
 		m := f.addLocked(t)
@@ -152,6 +155,20 @@ func (f *fleet) reconcile(tasks []driver.Task) {
 			f.drop(m)
 		}
 	}
+}
+
+// torn reports whether what a list has is not a task that is being made, but what a removal has not come to yet: where a task is several containers both look alike, and the ID may be
+// another one than that of the whole.
+func (f *fleet) torn(t driver.Task) bool {
+	if !t.Incomplete {
+		return false
+	}
+	id := t.Labels[LabelWorker]
+	if m := f.byID[id]; m != nil && m.task.ID != t.ID && !m.task.Incomplete {
+		return true
+	}
+	since, left := f.left[id]
+	return left && !t.Created.After(since)
 }
 
 // listLag is how old a list may be that does not have a new task yet, or still has one that was removed.
@@ -215,6 +232,7 @@ func (f *fleet) removed(id driver.TaskID) {
 	defer f.mu.Unlock()
 	f.gone[id] = time.Now()
 	if m := f.byTask[id]; m != nil {
+		f.left[m.worker.ID] = f.gone[id]
 		f.drop(m)
 	}
 }
