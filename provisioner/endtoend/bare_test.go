@@ -21,6 +21,8 @@ type bare interface {
 	containers
 	// worker makes what a worker consists of: a volume, what clones, and what builds; nothing runs.
 	worker(ctx context.Context, name string) error
+	// launch makes a worker too, and runs it: what clones to its end, and then what builds.
+	launch(ctx context.Context, name string, clone, build []string) error
 	removeWorker(ctx context.Context, name string) error
 }
 
@@ -44,6 +46,16 @@ func (p pair) worker(ctx context.Context, name string) error {
 		func() error { return p.volume(ctx, name) },
 		func() error { return p.create(ctx, name+"-clone", image, name, "/usr/local/bin/wharf", "clone") },
 		func() error { return p.create(ctx, name+"-worker", image, name, "/usr/local/bin/wharf", "worker") })
+}
+
+func (p pair) launch(ctx context.Context, name string, clone, build []string) error {
+	return first(
+		func() error { return p.volume(ctx, name) },
+		func() error { return p.create(ctx, name+"-clone", image, name, clone...) },
+		func() error { return p.start(ctx, name+"-clone") },
+		func() error { return p.wait(ctx, name+"-clone") },
+		func() error { return p.create(ctx, name+"-worker", image, name, build...) },
+		func() error { return p.start(ctx, name+"-worker") })
 }
 
 func (p pair) removeWorker(ctx context.Context, name string) error {

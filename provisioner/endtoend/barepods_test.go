@@ -43,6 +43,14 @@ func (k bareKubernetes) worker(ctx context.Context, name string) error {
 	return k.pod(ctx, name, image, name, []string{"/usr/local/bin/wharf", "clone"}, []string{"/usr/local/bin/wharf", "worker"})
 }
 
+func (k bareKubernetes) launch(ctx context.Context, name string, clone, build []string) error {
+	return first(
+		func() error { return k.volume(ctx, name) },
+		func() error { return k.pod(ctx, name, image, name, clone, build) },
+		func() error { return k.start(ctx, name) },
+		func() error { return k.until(ctx, name, core.PodRunning) })
+}
+
 func (k bareKubernetes) removeWorker(ctx context.Context, name string) error {
 	return first(func() error { return k.remove(ctx, name) }, func() error { return k.removeVolume(ctx, name) })
 }
@@ -69,6 +77,11 @@ func (k bareKubernetes) start(ctx context.Context, name string) error {
 }
 
 func (k bareKubernetes) wait(ctx context.Context, name string) error {
+	return k.until(ctx, name, core.PodSucceeded)
+}
+
+// until waits for a pod to come to a phase.
+func (k bareKubernetes) until(ctx context.Context, name string, phase core.PodPhase) error {
 	changes, err := k.CoreV1().Pods(space).Watch(ctx, meta.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
 	if err != nil {
 		return err
@@ -77,7 +90,7 @@ func (k bareKubernetes) wait(ctx context.Context, name string) error {
 	for change := range changes.ResultChan() {
 		switch pod, _ := change.Object.(*core.Pod); {
 		case pod == nil:
-		case pod.Status.Phase == core.PodSucceeded:
+		case pod.Status.Phase == phase:
 			return nil
 		case pod.Status.Phase == core.PodFailed:
 			return fmt.Errorf("the pod has failed: %+v", pod.Status)

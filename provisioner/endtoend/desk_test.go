@@ -17,8 +17,9 @@ type desk struct {
 	mu      sync.Mutex
 	begun   map[int]int // how often the step of a build began
 	ended   map[int]int
-	now     int // how many are between begin and end
-	most    int // of these at once
+	now     int   // how many are between begin and end
+	most    int   // of these at once
+	order   []int // in which builds began
 	pass    func(d *desk) bool
 	changed chan bool // closed at each change
 }
@@ -39,7 +40,7 @@ func newDesk(t testing.TB, pass func(d *desk) bool) *desk {
 		}
 		switch r.PathValue("what") {
 		case "begin":
-			d.note(func() { d.begun[build]++; d.now++; d.most = max(d.most, d.now) })
+			d.note(func() { d.begun[build]++; d.now++; d.most, d.order = max(d.most, d.now), append(d.order, build) })
 			_ = d.await(r.Context(), func(d *desk) bool { return d.pass(d) })
 		case "end":
 			d.note(func() { d.ended[build]++; d.now-- })

@@ -11,7 +11,7 @@ import (
 
 // branches are names that Git allows, and that a shell, a URL, a terminal or a template would take for something else.
 var branches = []string{
-	"feature/#1$x&y=z;rm", "a+b%20c%2Fd", `"quoted"'name'`, "${GIT_TOKEN}", "$(touch${IFS}x)`id`", "ünïcödé/分支/🚀", "a@b!c,d|e<f>(g){h}", "refs/heads/main", "x--upload-pack=y", "@",
+	"feature/#1$x&y=z;rm+b%20c%2Fd", `"quoted"'name'${GIT_TOKEN}$(touch${IFS}x)` + "`id`", "ünïcödé/分支/🚀@b!c,d|e<f>(g){h}x--upload-pack=y", "refs/heads/main", "@",
 }
 
 // TestBranches builds branches with such names, as wharf-api names them.
