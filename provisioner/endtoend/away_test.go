@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/wharfci/wharf/provisioner"
 )
@@ -31,6 +32,7 @@ func TestRuntimeAway(t *testing.T) {
 
 	r.cut()
 	a, err := p.post(s.parameters(4, "away", "main"))
+	t.Logf("that the runtime is away is said after %v", a.took.Round(time.Millisecond))
 	if err != nil || a.status != http.StatusServiceUnavailable || a.retryAfter == "" {
 		t.Errorf("while the runtime is away a trigger is answered by %d, Retry-After %q, %v; %v", a.status, a.retryAfter, &a.problem, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -32,8 +33,9 @@ func BenchmarkTrigger(b *testing.B) {
 	b.ReportMetric(at(floors, 0.5).Seconds(), "floor-s")
 	b.ReportMetric(at(ours, 0.5).Seconds(), "ours-s")
 	b.ReportMetric(at(ours, 0.5).Seconds()/at(floors, 0.5).Seconds(), "ratio")
-	for name, took := range parts {
-		b.Logf("%s: %v", name, at(took, 0.5).Round(time.Millisecond))
+	names := slices.SortedFunc(maps.Keys(parts), func(x, y string) int { return cmp.Compare(at(parts[x], 0.5), at(parts[y], 0.5)) })
+	for _, name := range names {
+		b.Logf("%8v  %s", at(parts[name], 0.5).Round(time.Millisecond), name)
 	}
 }
 
@@ -85,13 +87,13 @@ func (p *process) parts(id string, begin, answered, there time.Time, parts map[s
 		name string
 		time time.Time
 	}
-	moments := []moment{{"1 answered", answered}, {"9 the step's first words", there}}
+	moments := []moment{{"the trigger is answered", answered}, {"the step's first words", there}}
 	w, err := p.client.Worker(p.t.Context(), id)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for i, change := range w.History {
-		moments = append(moments, moment{fmt.Sprintf("%d worker is %s", 2+i, change.State), change.Time})
+	for _, change := range w.History {
+		moments = append(moments, moment{fmt.Sprintf("the worker is %s", change.State), change.Time})
 	}
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
@@ -100,10 +102,9 @@ func (p *process) parts(id string, begin, answered, there time.Time, parts map[s
 			p.t.Fatal(err)
 		}
 		if e.Kind == journal.KindBuild || e.Kind == journal.KindStep {
-			moments = append(moments, moment{fmt.Sprintf("7 %s %s", e.Kind, e.State), e.Time})
+			moments = append(moments, moment{fmt.Sprintf("the journal has %s %s", e.Kind, e.State), e.Time})
 		}
 	}
-	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.time.UnixNano(), b.time.UnixNano()) })
 	for _, m := range moments {
 		parts[m.name] = append(parts[m.name], m.time.Sub(begin))
 	}
