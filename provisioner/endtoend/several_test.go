@@ -33,6 +33,7 @@ func TestSeveral(t *testing.T) {
 	all[0].allBe(ids, provisioner.Succeeded)
 	done()
 	killing.Wait()
+	all[2].allBe(ids, provisioner.Succeeded) // each hears of it by itself
 	d.once()
 	if d.ran() != number {
 		t.Errorf("of %d builds %d ran", number, d.ran())
