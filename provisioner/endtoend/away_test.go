@@ -13,10 +13,10 @@ import (
 // TestRuntimeAway cuts the provisioner, and a worker, off from the runtime: what is asked for then is to be asked for again, and what was there goes on afterwards, in its order.
 func TestRuntimeAway(t *testing.T) {
 	s := prepare(t)
-	t.Cleanup(s.empty)
 	r := newRelay(t, s.runtime)
 	s.url = r.driver(t, s.url)
 	p := s.provisioner("--limit=1", "--rate=-1")
+	t.Cleanup(s.empty)
 	d := newDesk(t, nobody)
 	s.repository("away", "main", d.definition())
 	var ids []string

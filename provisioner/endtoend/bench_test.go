@@ -19,8 +19,8 @@ import (
 // reported, and where the time of ours goes is logged.
 func BenchmarkTrigger(b *testing.B) {
 	s := prepare(b)
-	b.Cleanup(s.empty)
 	p := s.provisioner("--rate=-1", "--grace=1s")
+	b.Cleanup(s.empty)
 	d := newDesk(b, nil)
 	s.repository("bench", "main", d.definition())
 	floor := openBare(b, s.runtime)

@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -62,35 +63,20 @@ func TestBuild(t *testing.T) {
 // TestDelete deletes a worker whose build runs, and one that waits.
 func TestDelete(t *testing.T) {
 	s := begin(t, "--limit=1", "--grace=5s")
-	s.repository("slow", "feature/#1$x", strings.Replace(greeting, "- echo", "- exec sleep 1000; echo", 1))
+	d := newDesk(t, nobody)
+	s.repository("slow", "feature/#1$x", d.definition())
 	running := s.trigger(1, "slow", "feature/#1$x")
 	s.until(running.ID, provisioner.Running)
 	queued := s.trigger(2, "slow", "feature/#1$x")
 	if queued.State != provisioner.Queued {
 		t.Errorf("the second worker is %s", queued.State)
 	}
-	c := s.dial(running.ID)
-	steps := 0
-	for e, err := range c.Events(t.Context(), workerclient.ReadOptions{Follow: true}) { // to its end, if no step ever runs
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.Kind == journal.KindStep && e.State == journal.Running {
-			steps++
-			break
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := d.await(ctx, func(d *desk) bool { return d.now == 1 }); err != nil {
+		t.Fatalf("no step runs: %v", err)
 	}
-	if steps == 0 {
-		t.Fatal("the build has ended without a step that runs")
-	}
-	for w, err := range s.client.Watch(t.Context()) { // the queue is looked at when the trigger has been answered
-		if err != nil {
-			t.Fatal(err)
-		}
-		if w.ID == queued.ID && w.Position == 1 {
-			break
-		}
-	}
+	s.placed(queued.ID, 1) // the queue is looked at when the trigger has been answered
 	list, err := s.client.Workers(t.Context())
 	if err != nil || len(list) != 2 || list[0].ID != queued.ID || list[0].Reason == "" {
 		t.Errorf("the list is %+v, %v", list, err)

@@ -15,13 +15,13 @@ func TestSeveral(t *testing.T) {
 	const limit = 3
 	number, kills := sample(12, 150), sample(3, 60)
 	s := prepare(t)
-	t.Cleanup(s.empty)
 	d := newDesk(t, func(d *desk) bool { return d.most >= limit }) // the first wait for each other, so that the limit is reached
 	s.repository("several", "main", d.definition())
 	var all [3]*process
 	for i := range all {
 		all[i] = s.provisioner("--limit=3", "--rate=-1", "--grace=5s")
 	}
+	t.Cleanup(s.empty)
 	over, done := context.WithCancel(t.Context())
 	var killing sync.WaitGroup
 	killing.Go(func() { all[1].killAtRandom(over, kills, 4*time.Second) })

@@ -113,7 +113,6 @@ func (s *system) uploadPack(channel ssh.Channel, dir string) uint32 {
 // TestSSH clones by SSH with a key that comes as GIT_TOKEN, from a server whose key is known; and not from one that shows another key.
 func TestSSH(t *testing.T) {
 	s := prepare(t)
-	t.Cleanup(s.empty)
 	userKey, user := keyPair(t)
 	otherKey, _ := keyPair(t)
 	_, host := keyPair(t)
@@ -128,6 +127,7 @@ func TestSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := s.provisioner("--known-hosts=" + known)
+	t.Cleanup(s.empty)
 	commit := s.repository("shop", "main", greeting)
 	cases := []struct {
 		server, key string

@@ -137,6 +137,19 @@ func (s *system) empty() {
 		if volumes, err := volumesLeft(ctx, d); err != nil || len(volumes) > 0 {
 			s.t.Errorf("there are volumes left: %+v, %v", volumes, err)
 		}
+		wipe(ctx, d)
+	}
+}
+
+// wipe removes what a test has left that failed, so that the next one sees only its own. What cannot be removed fails that.
+func wipe(ctx context.Context, d driver.Driver) {
+	tasks, _ := d.List(ctx, driver.ListOptions{})
+	for _, t := range tasks {
+		_ = d.Remove(ctx, t.ID)
+	}
+	volumes, _ := d.ListVolumes(ctx, driver.ListOptions{})
+	for _, v := range volumes {
+		_ = d.RemoveVolume(ctx, v.ID)
 	}
 }
 
