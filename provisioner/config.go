@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"time"
 
@@ -34,6 +35,9 @@ type Config struct {
 	Policy giturl.Policy
 	// Clone says how.
 	Clone Clone
+	// Secrets is the installation's directory of project secrets, as "wharf run --secrets" takes it: a worker gets those of its project when it is asked for. Whoever may ask for
+	// builds says which project one is of. Empty is none.
+	Secrets string
 	// WorkerKey, at least 16 bytes, is what the tokens of the workers' own API are made from: see [Token]. Provisioners and aggregators share it.
 	WorkerKey []byte
 	// Resources are those of the worker's container, not of the build's steps.
@@ -62,11 +66,13 @@ type Access struct {
 	User string
 }
 
-// Limits are how many workers may run at once, over all provisioners of a runtime. 0 is no limit, but for Total, where it is 100.
+// Limits are how many workers may run at once, over all provisioners of a runtime. 0 is no limit, but for Total, where it is 100, Queue and Finished.
 type Limits struct {
 	Total, PerProject, PerInstance int
 	// Queue is how many may wait; more are refused. 0 is 10,000.
 	Queue int
+	// Finished is how many are kept whose build has ended and that nobody has released; of more the oldest are removed, whatever Config.Keep says. 0 is 1,000.
+	Finished int
 }
 
 // Clone says how workers clone.
@@ -94,11 +100,14 @@ func (c *Config) Validate() error {
 	if len(c.WorkerKey) < 16 {
 		fail("WorkerKey has %d bytes; 16 are the least", len(c.WorkerKey))
 	}
-	if l := c.Limits; min(l.Total, l.PerProject, l.PerInstance, l.Queue) < 0 {
+	if l := c.Limits; min(l.Total, l.PerProject, l.PerInstance, l.Queue, l.Finished) < 0 {
 		fail("Limits must not be negative")
 	}
 	if min(c.Keep, c.Grace, c.Clone.Timeout) < 0 || c.Clone.Depth < 0 {
 		fail("Keep, Grace and Clone must not be negative")
+	}
+	if info, err := os.Stat(c.Secrets); c.Secrets != "" && (err != nil || !info.IsDir()) {
+		fail("Secrets: %q must be a directory", c.Secrets)
 	}
 	for in, host := range c.Access.HostPaths {
 		if !path.IsAbs(in) || !path.IsAbs(host) {
@@ -117,6 +126,7 @@ func (c *Config) complete() {
 	}
 	fill(&c.Limits.Total, 100)
 	fill(&c.Limits.Queue, 10_000)
+	fill(&c.Limits.Finished, 1000)
 	fill(&c.Clone.Depth, 1)
 	if c.Keep == 0 {
 		c.Keep = 24 * time.Hour

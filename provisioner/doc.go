@@ -12,7 +12,7 @@
 //
 //   - A task's name is made from instance and build, and the runtime makes one name once: a build that is asked for twice has one worker.
 //   - Start does nothing the second time: whoever finds a worker whose turn has come may start it.
-//   - A worker needs a slot of each limit before it is started: a volume, whose name is the limit and a number below it. So no number of provisioners starts more than that.
+//   - A worker needs a slot of each limit before it is started: a volume. Slots are made before they are counted, so no number of provisioners starts more than there may be.
 //
 // # States
 //

@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -30,14 +31,18 @@ const (
 	labelStage       = "stage"
 	labelEnvironment = "environment"
 	labelPriority    = "priority"
-	labelBy          = "by"    // the provisioner that took a slot
-	labelLimit       = "limit" // what a slot counts against
+	labelVolume      = "volume" // the name of a task's volume
+	labelBy          = "by"     // the provisioner that took a slot
+	labelLimit       = "limit"  // what a slot counts against
+	labelTask        = "task"   // the task that a slot is for
+	labelReason      = "reason" // why a worker could not be started
 )
 
 // Roles.
 const (
 	roleWorker = "worker" // a task, and its volume
 	roleSlot   = "slot"   // a volume that stands for the right to run
+	roleNote   = "note"   // a volume whose labels say why a worker could not be started
 )
 
 const maxLabel = 200
@@ -65,6 +70,9 @@ func (t *Trigger) describe() map[string]string {
 	}
 	return labels
 }
+
+// volumeName is the name of the volume that a worker's task uses.
+func volumeName(t driver.Task) string { return cmp.Or(t.Labels[labelVolume], t.Labels[LabelWorker]) }
 
 // workerOf reads back what describe wrote.
 func workerOf(t driver.Task) Worker {

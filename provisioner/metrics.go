@@ -38,14 +38,14 @@ func newCounters(f *fleet) *counters {
 }
 
 // entered counts a worker that has come into a state.
-func (c *counters) entered(w *Worker, at time.Time) {
+func (c *counters) entered(w *Worker, s State, at time.Time) {
 	switch {
-	case w.State == Removed:
-	case w.State.Final():
-		c.ended.WithLabelValues(string(w.State)).Inc()
-	case w.State == Running:
+	case s == Removed:
+	case s.Final():
+		c.ended.WithLabelValues(string(s)).Inc()
+	case s == Running:
 		c.toRunning.Observe(at.Sub(w.Created).Seconds())
-	case w.State == Preparing:
+	case s == Preparing:
 		c.toStart.Observe(at.Sub(w.Created).Seconds())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -34,6 +35,7 @@ type yard struct {
 	// the same for each project
 	projects      map[string]int
 	mostOfProject int
+	leave         sync.Map // by ID: counts a worker as one that does not run any more
 	// build is what a worker does; nil succeeds at once.
 	build func(ctx context.Context, p *fake.Proc, id string) int
 	clone func(ctx context.Context, p *fake.Proc) int
@@ -67,12 +69,14 @@ func (y *yard) wharf(ctx context.Context, p *fake.Proc) int {
 		y.projects[order.Project]++
 		y.mostOfProject = max(y.mostOfProject, y.projects[order.Project])
 		y.mu.Unlock()
-		defer func() {
+		leave := sync.OnceFunc(func() {
 			y.mu.Lock()
 			y.running--
 			y.projects[order.Project]--
 			y.mu.Unlock()
-		}()
+		})
+		y.leave.Store(id, leave)
+		defer leave()
 		report.Write(p.Stdout(), report.Line{State: report.Running})
 		if y.build != nil {
 			return y.build(ctx, p, id)
@@ -291,8 +295,10 @@ func TestSameBuildTwice(t *testing.T) {
 func TestThreeProvisioners(t *testing.T) {
 	y := newYard()
 	const builds, most = 500, 7
-	y.build = func(ctx context.Context, p *fake.Proc, _ string) int {
+	y.build = func(ctx context.Context, p *fake.Proc, id string) int {
 		p.Linger(time.Millisecond)
+		leave, _ := y.leave.Load(id)
+		leave.(func())() // another may be started as soon as it says that it has ended
 		report.Write(p.Stdout(), report.Line{State: report.Succeeded})
 		return 0
 	}
@@ -391,8 +397,7 @@ func TestKilledAtEachCall(t *testing.T) {
 		for _, behind := range []bool{false, true} {
 			for after := range 3 {
 				t.Run(fmt.Sprintf("%s %d %v", op, after, behind), func(t *testing.T) {
-					t.Parallel()
-					killedAt(t, op, after, behind)
+					bubble(t, func(t *testing.T, y *yard) { killedAt(t, y, op, after, behind) })
 				})
 			}
 		}
@@ -400,10 +405,8 @@ func TestKilledAtEachCall(t *testing.T) {
 }
 
 // killedAt cuts a provisioner off at a call of an operation: before the runtime hears of it, or when it has done it.
-func killedAt(t *testing.T, op string, after int, behind bool) {
-	y := newYard()
-	dead := errors.New("killed")
-	d := &mortal{Driver: y.Open("workers"), op: op, after: int32(after), behind: behind, err: driver.WithClass(errdefs.ErrUnavailable, "%v", dead)}
+func killedAt(t *testing.T, y *yard, op string, after int, behind bool) {
+	d := &mortal{Driver: y.Open("workers"), op: op, after: int32(after), behind: behind, err: errDead}
 	first, err := provisioner.New(provisioner.Config{Driver: d, Image: "worker", WorkerKey: []byte("0123456789abcdef")})
 	if err != nil {
 		t.Fatal(err)
@@ -437,16 +440,20 @@ func killedAt(t *testing.T, op string, after int, behind bool) {
 	if err := second.Delete(t.Context(), w.ID); err != nil {
 		t.Error(err)
 	}
-	y.eventually(t)
+	y.later(t)
 }
 
 // TestAway has the runtime go away and come back.
 func TestAway(t *testing.T) {
-	y := newYard()
+	bubble(t, away)
+}
+
+func away(t *testing.T, y *yard) {
 	y.build = untilTold
 	p := y.open(t, func(c *provisioner.Config) { c.Limits.Total = 1 })
 	first, second := ask(t, p, trigger(1)), ask(t, p, trigger(2))
 	until(t, p, first.ID, provisioner.Running)
+	synctest.Wait()
 	y.Down()
 	if _, _, err := p.Trigger(t.Context(), trigger(3)); !errdefs.IsUnavailable(err) {
 		t.Errorf("a trigger while the runtime is away: %v", err)
@@ -536,6 +543,8 @@ func TestQueueFull(t *testing.T) {
 	}
 }
 
+var errDead = driver.WithClass(errdefs.ErrUnavailable, "killed")
+
 // mortal is a driver whose process dies at a call: from then on nothing comes of its calls.
 type mortal struct {
 	*fake.Driver
@@ -543,18 +552,22 @@ type mortal struct {
 	after  int32
 	behind bool
 	err    error
+	armed  atomic.Value
 	calls  atomic.Int32
 	dead   atomic.Bool
 }
 
 func (m *mortal) die() { m.dead.Store(true) }
 
+// arm has it die at the next call of an operation.
+func (m *mortal) arm(op string) { m.armed.Store(op) }
+
 // at returns whether the call still happens, and then whether its answer comes.
 func (m *mortal) at(op string) (happens, answers bool) {
 	if m.dead.Load() {
 		return false, false
 	}
-	if op != m.op || m.calls.Add(1) <= m.after {
+	if op != m.armed.Load() && (op != m.op || m.calls.Add(1) <= m.after) {
 		return true, true
 	}
 	m.dead.Store(true)
@@ -635,6 +648,16 @@ type watched struct {
 	*fake.Driver
 	created func(driver.TaskSpec)
 	listed  func([]driver.Task)
+	mute    driver.TaskID // no events tell of it
+}
+
+func (w *watched) Events(ctx context.Context, o driver.ListOptions, f func(driver.Event) error) error {
+	return w.Driver.Events(ctx, o, func(ev driver.Event) error {
+		if ev.Task == w.mute {
+			return nil
+		}
+		return f(ev)
+	})
 }
 
 func (w *watched) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
@@ -660,6 +683,7 @@ func TestCredentials(t *testing.T) {
 		"key":                  {"git@git.example.com:a/b.git", key, "ssh-key"},
 		"token for SSH":        {"git@git.example.com:a/b.git", "of-the-trigger", "of-the-installation"},
 		"key with white space": {"git@git.example.com:a/b.git", "\n" + key + "\n", "ssh-key"},
+		"token in the URL":     {"https://of-the-trigger-too@git.example.com/a/b.git", "of-the-trigger", "git-user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			y := newYard()

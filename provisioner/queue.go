@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"cmp"
+	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -42,25 +43,55 @@ func arrange(all []waiting, running map[string]int) []waiting {
 
 // takeTurns appends those of one priority, which are sorted by age.
 func takeTurns(ordered, same []waiting, taken map[string]int) []waiting {
-	queues := map[string][]waiting{}
+	byProject := map[string]*turn{}
 	for _, w := range same {
-		queues[w.project] = append(queues[w.project], w)
-	}
-	for range same {
-		var next string
-		first := true
-		for project, q := range queues {
-			if first || cmp.Or(cmp.Compare(taken[project], taken[next]), q[0].created.Compare(queues[next][0].created), cmp.Compare(q[0].id, queues[next][0].id)) < 0 {
-				next, first = project, false
-			}
+		t := byProject[w.project]
+		if t == nil {
+			t = &turn{ahead: taken[w.project]}
+			byProject[w.project] = t
 		}
-		ordered = append(ordered, queues[next][0])
-		taken[next]++
-		if queues[next] = queues[next][1:]; len(queues[next]) == 0 {
-			delete(queues, next)
+		t.queue = append(t.queue, w)
+	}
+	next := make(turns, 0, len(byProject))
+	for _, t := range byProject {
+		next = append(next, t)
+	}
+	heap.Init(&next)
+	for len(next) > 0 {
+		t := next[0]
+		ordered = append(ordered, t.queue[0])
+		t.ahead++
+		taken[t.queue[0].project] = t.ahead
+		if t.queue = t.queue[1:]; len(t.queue) == 0 {
+			heap.Pop(&next)
+		} else {
+			heap.Fix(&next, 0)
 		}
 	}
 	return ordered
+}
+
+// turn is what waits of one project, and how many of it run or stand ahead.
+type turn struct {
+	queue []waiting
+	ahead int
+}
+
+// turns is a heap; the first is the one that comes next.
+type turns []*turn
+
+func (t turns) Len() int      { return len(t) }
+func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t turns) Less(i, j int) bool {
+	a, b := t[i], t[j]
+	return cmp.Or(cmp.Compare(a.ahead, b.ahead), a.queue[0].created.Compare(b.queue[0].created), cmp.Compare(a.queue[0].id, b.queue[0].id)) < 0
+}
+func (t *turns) Push(x any) { *t = append(*t, x.(*turn)) }
+func (t *turns) Pop() any {
+	last := len(*t) - 1
+	x := (*t)[last]
+	*t = (*t)[:last]
+	return x
 }
 
 // projectKey tells projects apart.
@@ -75,7 +106,7 @@ type limit struct {
 	what string // for a person
 }
 
-// of returns the limits of a worker, in the order in which slots are taken: who has the last one has them all.
+// of returns the limits of a worker, in the order in which slots are taken.
 func (l *Limits) of(w *Worker) []limit {
 	var all []limit
 	if l.PerInstance > 0 {

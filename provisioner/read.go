@@ -17,23 +17,15 @@ import (
 // say, where there is no report, why it has failed.
 func (p *Provisioner) read(m *member) {
 	defer p.fleet.freeReader(m)
-	id := m.task.ID
 	wait := backoff{}
 	for tries := 1; ; tries++ {
-		said, err := p.follow(m)
-		var res driver.Result
-		if err != nil && tries >= 3 && p.fleet.hasEnded(m) {
-			p.log.Warn("what a worker said is lost", "worker", m.worker.ID, "error", err) // how it ended may still be known
-			err = nil
-		}
-		if err == nil {
-			res, err = p.cfg.Driver.Wait(p.ctx, id)
-		}
+		err := p.readOnce(m, tries >= 3)
 		switch {
-		case err == nil:
-			p.conclude(m, res, said)
+		case err == nil, p.ctx.Err() != nil:
 			return
-		case p.ctx.Err() != nil, errdefs.IsNotFound(err):
+		case errdefs.IsNotFound(err):
+			p.fleet.removed(m.task.ID)
+			p.poke()
 			return
 		}
 		p.log.Warn("what a worker says cannot be read; trying again", "worker", m.worker.ID, "error", err)
@@ -43,12 +35,47 @@ func (p *Provisioner) read(m *member) {
 	}
 }
 
+// readOnce reads to the end. What was there before this provisioner is read first, of a few workers at a time: there may be many. Of a worker that has ended, and
+// whose log could not be read for several times, what it said is given up.
+func (p *Provisioner) readOnce(m *member, last bool) error {
+	if p.fleet.isBehind(m) {
+		select {
+		case p.reading <- struct{}{}:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+		if p.fleet.hasEnded(m) {
+			defer func() { <-p.reading }()
+		} else {
+			_, err := p.follow(m, false)
+			<-p.reading
+			if err != nil {
+				return err
+			}
+			p.fleet.caughtUp(m)
+		}
+	}
+	said, err := p.follow(m, true)
+	if err != nil && !(last && p.fleet.hasEnded(m)) {
+		return err
+	}
+	if err != nil {
+		p.log.Warn("what a worker said is lost", "worker", m.worker.ID, "error", err) // how it ended may still be known
+	}
+	res, err := p.cfg.Driver.Wait(p.ctx, m.task.ID)
+	if err != nil {
+		return err
+	}
+	p.conclude(m, res, said)
+	return nil
+}
+
 // words are what a worker said last on standard error, by container.
 type words map[string]string
 
-// follow reads a worker's log to its end.
-func (p *Provisioner) follow(m *member) (words, error) {
-	r, err := p.cfg.Driver.Logs(p.ctx, m.task.ID, driver.LogOptions{Follow: true})
+// follow reads a worker's log to its end, or to what there is now.
+func (p *Provisioner) follow(m *member, toEnd bool) (words, error) {
+	r, err := p.cfg.Driver.Logs(p.ctx, m.task.ID, driver.LogOptions{Follow: toEnd})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +124,7 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 		state = Failed
 	case res.Outcome == driver.Stopped:
 		state, reason = Cancelled, "it was stopped before it began"
-		if refused := p.fleet.refusalOf(m); refused != "" {
+		if refused := p.refusal(p.ctx, m); refused != "" {
 			state, reason = Failed, refused
 		}
 	}
@@ -105,43 +132,64 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 	if deleted && state == Lost {
 		state, reason = Cancelled, "it was deleted"
 	}
-	p.fleet.ended(m, state, reason, res.Ended)
+	p.fleet.ended(m, state, reason, res)
 	w, there := p.fleet.worker(m.worker.ID)
 	if there {
 		p.log.Info("a worker has ended", "worker", w.ID, "state", w.State, "reason", w.Reason)
 	}
-	if released && !deleted {
-		p.log.Info("everything was taken from a worker", "worker", m.worker.ID)
-		if err := p.Delete(p.ctx, m.worker.ID); err != nil && p.ctx.Err() == nil {
-			p.log.Warn("a worker that was released is not removed yet", "worker", m.worker.ID, "error", err)
-		}
-		return
-	}
-	if err := p.sweep(p.ctx, m.worker.ID); err != nil && p.ctx.Err() == nil {
-		p.log.Warn("what a worker has left is not removed yet", "worker", m.worker.ID, "error", err)
-	}
 	p.poke()
+	switch {
+	case deleted: // whoever does that sweeps
+	case released:
+		p.spawn(func() { p.dismiss(m.worker.ID) })
+	default:
+		if _, err := p.sweep(p.ctx, m.worker.ID, m.task.ID); err != nil && p.ctx.Err() == nil {
+			p.log.Warn("what a worker has left is not removed yet", "worker", m.worker.ID, "error", err)
+		}
+	}
+}
+
+// dismiss removes a worker that everything was taken from, and tries until it is gone.
+func (p *Provisioner) dismiss(id string) {
+	p.log.Info("everything was taken from a worker", "worker", id)
+	wait := backoff{}
+	for {
+		err := p.Delete(p.ctx, id)
+		if err == nil || errors.Is(err, ErrNoWorker) || p.ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("a worker that was released is not removed yet; trying again", "worker", id, "error", err)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
 }
 
 // exitCancelled is the exit code of a worker whose build was cancelled.
 const exitCancelled = 130
 
-// sweep removes what a worker that has ended has left on the runtime. It looks until there is nothing: what a worker asked for in its last moment the
-// runtime may make only now.
-func (p *Provisioner) sweep(ctx context.Context, worker string) error {
+// sweep removes what a worker that has ended has left on the runtime, and returns how much that was. It looks until there is nothing: what a worker asked for in its last
+// moment the runtime may make only now. It ceases when the worker's ID is that of another task, which may be building.
+func (p *Provisioner) sweep(ctx context.Context, worker string, of driver.TaskID) (swept int, err error) {
 	d := p.cfg.Builds
 	if d == nil {
-		return nil
+		return 0, nil
 	}
 	by := driver.ListOptions{Labels: map[string]string{LabelWorker: worker}}
 	for range 10 {
+		if now, there := p.fleet.task(worker); there && now.ID != of {
+			return swept, nil
+		}
+		ctx, cancel := within(ctx, removeBound)
 		n, err := sweepOnce(ctx, d, by)
+		cancel()
+		swept += n
 		if err != nil || n == 0 {
-			return err
+			return swept, err
 		}
 		p.log.Info("removed what a worker had left", "worker", worker, "objects", n)
 	}
-	return fmt.Errorf("worker %s leaves more and more", worker)
+	return swept, fmt.Errorf("worker %s leaves more and more", worker)
 }
 
 func sweepOnce(ctx context.Context, d driver.Driver, by driver.ListOptions) (n int, err error) {
@@ -160,6 +208,6 @@ func sweepOnce(ctx context.Context, d driver.Driver, by driver.ListOptions) (n i
 	for _, s := range sandboxes {
 		errs = append(errs, driver.RemoveSandbox(ctx, d, s.ID))
 	}
-	volumes, err := removeVolumes(ctx, d, by)
+	volumes, err := removeVolumes(ctx, d, by, all)
 	return len(tasks) + len(sandboxes) + volumes, errors.Join(append(errs, err)...)
 }

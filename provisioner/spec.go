@@ -62,6 +62,14 @@ func (t *Trigger) order() Order {
 	return Order{Worker: workerID(t.Instance, t.Build), Project: strings.Join(project, "\n"), Stage: t.Stage, Environment: t.Environment, Inputs: t.Inputs, Variables: vars}
 }
 
+// remote is the URL as the arguments of a clone have it, which everybody on the machine sees: without the user of an HTTP URL.
+func (t *Trigger) remote() string {
+	if t.URL.Scheme == giturl.SSH {
+		return t.URL.Remote()
+	}
+	return t.URL.String()
+}
+
 // task is the worker's task: a container that clones, and the one that builds.
 func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec, error) {
 	order, err := json.Marshal(t.order())
@@ -96,7 +104,6 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 		args = append(args, "--allow-http")
 	}
 	flag("commit", t.Commit)
-	flag("user", p.cfg.Clone.User)
 	if t.Submodules {
 		args = append(args, "--submodules")
 	}
@@ -117,6 +124,9 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	switch {
 	case t.URL.Scheme != giturl.SSH:
 		file("token-file", "git-token", []byte(credential))
+		if file("user-file", "git-user", []byte(t.URL.User)); t.URL.User == "" { // people put tokens there
+			flag("user", p.cfg.Clone.User)
+		}
 	case strings.HasPrefix(credential, "-----BEGIN "):
 		file("ssh-key", "ssh-key", []byte(credential+"\n")) // ssh insists on the end of the line
 	default: // a token says nothing to SSH
@@ -124,11 +134,15 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	}
 	file("known-hosts", "known-hosts", p.cfg.Clone.KnownHosts)
 	file("ca", "ca.pem", p.cfg.Clone.CA)
-	spec.Init = []driver.Container{container(cloner, append(args, "--", t.URL.Remote(), checkout)...)}
+	spec.Init = []driver.Container{container(cloner, append(args, "--", t.remote(), checkout)...)}
 
 	args = []string{"worker", "--report", "--results=" + results, "--order=" + secrets + "/order.json", "--token-file=" + secrets + "/token",
 		"--listen=127.0.0.1:" + strconv.Itoa(Port), "--http=", "--linger=" + p.cfg.Keep.String()}
 	flag("driver", p.cfg.Access.Driver)
+	if of := p.projectSecrets(t); len(of) > 0 {
+		spec.Secrets = append(spec.Secrets, of...)
+		flag("secrets", store)
+	}
 	args = append(args, p.cfg.Options...)
 	spec.Container = container("", append(args, "--", path.Join(checkout, t.Directory))...)
 	spec.Container.Resources = p.cfg.Resources

@@ -14,7 +14,7 @@ type subscriber struct {
 // publish tells the subscribers that a worker has changed. The fleet is locked.
 func (f *fleet) publish(m *member) {
 	for s := range f.subscribers {
-		s.pending[m.worker.ID] = m.worker
+		s.pending[m.worker.ID] = m.shown()
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -23,14 +23,14 @@ func (f *fleet) publish(m *member) {
 }
 
 // Watch yields every worker as it is, and then each that has changed, also when it is removed (its state is Removed then), until ctx ends or the
-// loop is left. A slow loop sees the last state of each worker, and not all those between.
+// loop is left. A slow loop sees the last state of each worker, and not all those between. Of a worker far back in the queue not every change of its position is told.
 func (p *Provisioner) Watch(ctx context.Context) iter.Seq[Worker] {
 	return func(yield func(Worker) bool) {
 		s := &subscriber{pending: map[string]Worker{}, wake: make(chan struct{}, 1)}
 		f := p.fleet
 		f.mu.Lock()
 		for id, m := range f.byID {
-			s.pending[id] = m.worker
+			s.pending[id] = m.shown()
 		}
 		f.subscribers[s] = true
 		f.mu.Unlock()

@@ -33,6 +33,7 @@ type Options struct {
 	Sparse     []string // directories to check out, beside the files at the top; empty: everything
 
 	User      string // of an HTTP URL; default: that of the URL, or oauth2, which servers take beside a token; of an SSH URL without one, git
+	UserFile  string // holds User, where it may be a secret, as where people put a token in its place; it is removed with TokenFile
 	TokenFile string // holds the token or password of an HTTP URL, or the private key of an SSH one
 	KeepToken bool   // leave TokenFile in its place; otherwise it is removed after a clone that succeeded
 

@@ -398,3 +398,25 @@ func TestWrongUse(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A user that is a token comes in a file, is shown to the server, and to nobody else.
+func TestUserFile(t *testing.T) {
+	h, _ := history(t)
+	url, _ := serve(t, basic("user-is-a-secret", "token-is-a-secret", h.handler()))
+	o := Options{URL: url + "/group/name.git", Branch: "main", UserFile: write(t, "user-is-a-secret\n"), TokenFile: write(t, "token-is-a-secret")}
+	must(t, o)
+	for _, path := range []string{o.UserFile, o.TokenFile} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	for name, change := range map[string]func(*Options){
+		"two users": func(o *Options) { o.User = "me" }, "empty": func(o *Options) { o.UserFile = write(t, "\n") }, "none": func(o *Options) { o.UserFile += "x" },
+	} {
+		bad := Options{URL: o.URL, Branch: "main", UserFile: write(t, "user-is-a-secret"), TokenFile: write(t, "token-is-a-secret")}
+		change(&bad)
+		if _, out, err := try(t, bad); err == nil || strings.Contains(out+err.Error(), "is-a-secret") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}

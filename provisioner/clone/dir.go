@@ -85,7 +85,7 @@ func (c *cloner) clearDir() error {
 
 // finish removes the token and then the mark.
 func (c *cloner) finish() error {
-	c.dropToken()
+	c.dropTokens()
 	return os.Remove(filepath.Join(c.o.Dir, ".git", unfinished))
 }
 

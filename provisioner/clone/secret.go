@@ -18,12 +18,16 @@ import (
 // secret is what the clone shows to the server.
 type secret struct {
 	user, token string // of HTTP
+	hidden      bool   // the user is a secret too
 	key         []byte // of SSH
 }
 
 // mask hides the secret as it is, and as URLs and HTTP have it.
 func (s secret) mask() *mask.Secrets {
 	hidden := []string{s.token, string(s.key)}
+	if s.hidden {
+		hidden = append(hidden, s.user, url.QueryEscape(s.user), url.PathEscape(s.user))
+	}
 	if s.token != "" {
 		hidden = append(hidden, url.QueryEscape(s.token), url.PathEscape(s.token), base64.StdEncoding.EncodeToString([]byte(s.user+":"+s.token)))
 	}
@@ -42,6 +46,9 @@ const largest = 64 << 10
 
 // readSecret reads the token or the key, and puts the user where Git takes it.
 func (c *cloner) readSecret() error {
+	if err := c.readUser(); err != nil {
+		return invalid(fmt.Errorf("the file with the user: %w", err))
+	}
 	var content []byte
 	var err error
 	if c.o.TokenFile != "" {
@@ -57,6 +64,25 @@ func (c *cloner) readSecret() error {
 	}
 	c.url.User = first(c.url.User, c.o.User, "git")
 	return c.setKey(content)
+}
+
+// readUser takes the user out of its file.
+func (c *cloner) readUser() (err error) {
+	if c.o.UserFile == "" {
+		return nil
+	}
+	if c.o.User != "" {
+		return errors.New("there is a user besides: give one")
+	}
+	if c.o.UserFile, err = filepath.Abs(c.o.UserFile); err != nil {
+		return err
+	}
+	content, err := readSmall(c.o.UserFile)
+	c.o.User, c.secret.hidden = strings.TrimSpace(string(content)), true
+	if err == nil && c.o.User == "" {
+		err = errors.New("it is empty")
+	}
+	return err
 }
 
 func (c *cloner) setToken(content []byte) error {
@@ -145,21 +171,23 @@ func first(values ...string) string {
 	return ""
 }
 
-// dropToken removes the file of the token, and what a link that it is leads to. That it cannot be, such as where a secret is mounted
+// dropTokens removes the files of token and user, and what links that they are lead to. That one cannot be, such as where a secret is mounted
 // read-only, stops nothing.
-func (c *cloner) dropToken() {
-	if c.o.TokenFile == "" || c.o.KeepToken {
-		return
-	}
-	target, err := filepath.EvalSymlinks(c.o.TokenFile)
-	if err == nil {
-		_ = os.Truncate(target, 0) // should its name stay
-		err = os.Remove(target)
-	}
-	if target != c.o.TokenFile && err == nil {
-		err = os.Remove(c.o.TokenFile)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		c.out.say("the file with the token stays: %v", err)
+func (c *cloner) dropTokens() {
+	for _, path := range []string{c.o.TokenFile, c.o.UserFile} {
+		if path == "" || c.o.KeepToken {
+			continue
+		}
+		target, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			_ = os.Truncate(target, 0) // should its name stay
+			err = os.Remove(target)
+		}
+		if target != path && err == nil {
+			err = os.Remove(path)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			c.out.say("the file %s with a secret stays: %v", filepath.Base(path), err)
+		}
 	}
 }

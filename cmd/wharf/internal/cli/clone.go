@@ -48,6 +48,7 @@ REMOVED, so that no step of the build can read it; --keep-token leaves it.`,
 	f.BoolVar(&c.LFS, "lfs", false, "also fetch what Git LFS keeps")
 	f.StringArrayVar(&c.Sparse, "sparse", nil, "check out only this `directory`, and the files at the top (repeatable)")
 	f.StringVarP(&c.User, "user", "u", "", "the `name` that goes with the token (default: that of the URL, or oauth2)")
+	f.StringVar(&c.UserFile, "user-file", "", "`file` with the name, where it may be a secret; it is removed in the end")
 	f.StringVar(&c.TokenFile, "token-file", "", "`file` with the token, or the private key for an SSH URL; it is removed in the end")
 	f.BoolVar(&c.KeepToken, "keep-token", false, "leave the file with the token")
 	f.StringVar(&c.SSHKeyFile, "ssh-key", "", "`file` with a private key without a passphrase; it stays")

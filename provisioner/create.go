@@ -1,0 +1,82 @@
+package provisioner
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// Trigger asks for a build and returns its worker, which waits for its turn. Asking again for the same build of the same instance returns the same
+// worker, and made is false. It returns when the worker is on the runtime; what fails leaves nothing there.
+//
+// Errors: ErrQueueFull; those of [driver.Driver].Create, Unavailable among them.
+func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bool, err error) {
+	if p.ctx.Err() != nil {
+		return w, false, ErrClosing
+	}
+	id := workerID(t.Instance, t.Build)
+	if _, is := p.fleet.broken(id); is {
+		if err := p.refresh(ctx); err != nil {
+			return w, false, err
+		}
+	}
+	if half, is := p.fleet.broken(id); is {
+		p.log.Warn("a worker was made by half, and is made anew", "worker", id)
+		if err := p.remove(ctx, id, half); err != nil {
+			return w, false, err
+		}
+	}
+	if w, ok := p.fleet.worker(id); ok {
+		return w, false, nil
+	}
+	if n := p.fleet.queued(); n >= p.cfg.Limits.Queue {
+		return w, false, fmt.Errorf("%w: %d workers wait", ErrQueueFull, n)
+	}
+	task, err := p.make(ctx, id, &t)
+	switch {
+	case err == nil:
+		p.fleet.add(task)
+		made = true
+	case errdefs.IsAlreadyExists(err): // by another provisioner, or by the same call before
+		if err := p.refresh(ctx); err != nil {
+			return w, false, err
+		}
+	default:
+		return w, false, err
+	}
+	p.poke()
+	w, ok := p.fleet.worker(id)
+	if !ok {
+		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
+	}
+	return w, made, nil
+}
+
+// make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.
+func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.Task, error) {
+	name := id + "-" + random()
+	p.making.Store(name, true)
+	defer p.making.Delete(name)
+	volume, err := p.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: name, Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+	if err != nil {
+		return driver.Task{}, err
+	}
+	spec, err := p.task(t, volume)
+	if err == nil {
+		spec.Labels[labelVolume] = name
+		var task driver.TaskID
+		if task, err = p.cfg.Driver.Create(ctx, spec); err == nil {
+			return driver.Task{ID: task, Name: id, Labels: spec.Labels, State: driver.StateCreated, Created: time.Now()}, nil
+		}
+	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if left := p.cfg.Driver.RemoveVolume(clean, volume); left != nil && !errdefs.IsFailedPrecondition(left) {
+		p.log.Warn("the volume of a worker that could not be made is left, and will be removed later", "worker", id, "error", left)
+	}
+	return driver.Task{}, err
+}

@@ -1,0 +1,164 @@
+package provisioner
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+var workers = driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker}}
+
+// watch keeps the fleet as the runtime has it.
+func (p *Provisioner) watch() {
+	wait := backoff{}
+	for {
+		err := p.refresh(p.ctx)
+		if err == nil {
+			p.fleet.reach(nil)
+			wait = backoff{}
+			err = driver.Events(p.ctx, p.cfg.Driver, workers, p.event)
+		}
+		if p.ctx.Err() != nil {
+			return
+		}
+		p.fleet.reach(err)
+		p.log.Warn("the runtime does not tell what happens", "error", err)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
+}
+
+// event takes in what the runtime tells of one task.
+func (p *Provisioner) event(ev driver.Event) error {
+	if ev.Removed {
+		p.fleet.removed(ev.Task)
+		p.poke()
+		return nil
+	}
+	if !p.fleet.changed(ev) {
+		p.met.add(ev.Task)
+		return nil
+	}
+	p.attend(ev.Task)
+	p.poke()
+	return nil
+}
+
+// meetTime is how long a task may be strange: one that this provisioner is just making will be known by itself.
+const meetTime = 300 * time.Millisecond
+
+// strangers are tasks that events told of and that are not known: another provisioner has made them.
+type strangers struct {
+	mu   sync.Mutex
+	ids  []driver.TaskID
+	wake chan struct{}
+}
+
+func (s *strangers) add(id driver.TaskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids = append(s.ids, id)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *strangers) take() []driver.TaskID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := s.ids
+	s.ids = nil
+	return ids
+}
+
+// meet asks for all workers soon after there was a strange one, if it is still strange then.
+func (p *Provisioner) meet() {
+	for {
+		select {
+		case <-p.met.wake:
+		case <-p.ctx.Done():
+			return
+		}
+		if !p.pause(meetTime) {
+			return
+		}
+		ids := p.met.take()
+		wait, told := backoff{}, false
+		for !p.fleet.knows(ids) {
+			err := p.refresh(p.ctx)
+			if err == nil {
+				break // what is not there now was removed since
+			}
+			if p.ctx.Err() == nil && !told {
+				p.log.Warn("the workers of other provisioners are not known yet; trying on", "error", err)
+				told = true
+			}
+			if !p.pause(wait.next()) {
+				return
+			}
+		}
+	}
+}
+
+// againEvery is how often all workers are asked for besides, so that an event that was lost does no harm for long.
+const againEvery = time.Minute
+
+// again asks for all workers now and then.
+func (p *Provisioner) again() {
+	for p.pause(againEvery) {
+		if err := p.refresh(p.ctx); err != nil && p.ctx.Err() == nil {
+			p.log.Warn("the workers could not be listed", "error", err)
+		}
+	}
+}
+
+// lists lets one list be asked for at a time: an older one is never taken in after a newer one.
+type lists struct {
+	turn  chan struct{}
+	asked time.Time // when the last one that came was asked for; belongs to whose turn it is
+}
+
+// refresh asks for all workers, and has the queue looked at.
+func (p *Provisioner) refresh(ctx context.Context) error {
+	err := p.ask(ctx)
+	if err == nil {
+		p.poke()
+	}
+	return err
+}
+
+// ask asks for all workers, unless somebody else has done so since it was called.
+func (p *Provisioner) ask(ctx context.Context) error {
+	came := time.Now()
+	select {
+	case p.lists.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-p.lists.turn }()
+	if p.lists.asked.After(came) {
+		return nil
+	}
+	asked := time.Now()
+	tasks, err := p.cfg.Driver.List(ctx, workers)
+	if err != nil {
+		return err
+	}
+	p.fleet.reconcile(tasks, asked)
+	p.lists.asked = asked
+	for _, t := range tasks {
+		p.attend(t.ID)
+	}
+	return nil
+}
+
+// attend reads what a worker that has been started says, once.
+func (p *Provisioner) attend(id driver.TaskID) {
+	if m := p.fleet.claimReader(id); m != nil && !p.spawn(func() { p.read(m) }) {
+		p.fleet.freeReader(m)
+	}
+}

@@ -1,0 +1,47 @@
+package provisioner
+
+import (
+	"context"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// A worker that the runtime refuses to start is stopped, and the runtime keeps only that. Why is kept beside it, in the labels of an empty volume.
+
+func notesOf(id string, task driver.TaskID) driver.ListOptions {
+	return driver.ListOptions{Labels: map[string]string{LabelRole: roleNote, LabelWorker: id, labelTask: markOf(task)}}
+}
+
+// refuse ends a worker that cannot be started.
+func (p *Provisioner) refuse(task driver.TaskID, id string, why error) error {
+	reason := capped(why.Error())
+	p.fleet.refuse(task, reason)
+	labels := notesOf(id, task).Labels
+	spread(labels, labelReason, reason)
+	if _, err := p.cfg.Driver.CreateVolume(p.ctx, driver.VolumeSpec{Name: "note-" + random(), Labels: labels}); err != nil {
+		p.log.Warn("why a worker could not be started is not kept on the runtime", "worker", id, "error", err)
+	}
+	err := p.cfg.Driver.Stop(p.ctx, task, driver.StopOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// refusal returns why a worker could not be started, or nothing.
+func (p *Provisioner) refusal(ctx context.Context, m *member) string {
+	if known := p.fleet.refusalOf(m); known != "" {
+		return known
+	}
+	notes, err := p.cfg.Driver.ListVolumes(ctx, notesOf(m.worker.ID, m.task.ID))
+	if err != nil {
+		p.log.Warn("it is not known whether a worker was refused", "worker", m.worker.ID, "error", err)
+		return ""
+	}
+	for _, note := range notes {
+		return gather(note.Labels, labelReason)
+	}
+	return ""
+}

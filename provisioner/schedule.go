@@ -1,0 +1,282 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// round is one look at the queue.
+type round struct {
+	p      *Provisioner
+	now    time.Time
+	live   []candidate
+	byMark map[string]*candidate
+	dead   map[string]bool   // tasks that have ended, or were removed
+	theirs map[string]bool   // tasks that another provisioner is starting
+	stale  map[string][]slot // of tasks that another provisioner was to start long ago
+	usage  usage
+}
+
+// schedule gives back the slots of those that have ended, and starts whose turn it is. It asks for the slots once, and once more when it has taken some.
+func (p *Provisioner) schedule(ctx context.Context) error {
+	slots, err := p.slots(ctx)
+	if err != nil {
+		return err
+	}
+	r := p.newRound()
+	if r.strange(slots) {
+		if err := p.ask(ctx); err != nil {
+			return err
+		}
+		r = p.newRound()
+	}
+	r.look(slots)
+	wanted := r.choose()
+	if len(wanted) == 0 {
+		return nil
+	}
+	return r.start(ctx, wanted)
+}
+
+func (p *Provisioner) newRound() *round {
+	r := &round{p: p, now: time.Now(), byMark: map[string]*candidate{}, theirs: map[string]bool{}, stale: map[string][]slot{}, usage: usage{}}
+	starting := map[driver.TaskID]bool{} // before the fleet is asked: whoever ends to be starting is known there as started
+	p.starting.Range(func(id, _ any) bool {
+		starting[id.(driver.TaskID)] = true
+		return true
+	})
+	r.live, r.dead = p.fleet.census()
+	for i := range r.live {
+		c := &r.live[i]
+		c.started = c.started || starting[c.task]
+		r.byMark[c.mark] = c
+	}
+	return r
+}
+
+// strange reports whether there is a slot that the fleet does not explain: another provisioner has just made its worker, or it was removed, or is not started for long.
+func (r *round) strange(slots []slot) bool {
+	for _, s := range slots {
+		since, known := r.p.seen[s.id]
+		if known && r.now.Sub(since) >= patience || !known && r.byMark[s.task] == nil && !r.dead[s.task] {
+			return true
+		}
+	}
+	return false
+}
+
+// look counts who holds slots, and gives back those of the dead.
+func (r *round) look(slots []slot) {
+	p := r.p
+	p.forget(slots)
+	for i := range r.live {
+		if c := &r.live[i]; c.started { // also if somebody has removed its slots
+			r.usage.count(c)
+		}
+	}
+	for _, s := range slots {
+		c := r.byMark[s.task]
+		switch {
+		case r.dead[s.task], c == nil && p.age(s.id, r.now) >= patience: // or its task was removed long ago
+			p.free(s)
+			continue
+		case c == nil:
+		case c.started:
+			delete(p.seen, s.id)
+		case s.by == p.id: // a round before could not start it
+			p.free(s)
+			continue
+		case p.age(s.id, r.now) < patience:
+			r.theirs[s.task] = true
+		case p.age(s.id, r.now) >= abandoned:
+			r.stale[s.task] = append(r.stale[s.task], s)
+		}
+		r.usage.add(s.limit, s.task)
+	}
+}
+
+// choose returns those that come next as far as there is room, and tells the others where they stand.
+func (r *round) choose() []*candidate {
+	running := map[string]int{}
+	var queue []waiting
+	byID := map[string]*candidate{}
+	for i := range r.live {
+		c := &r.live[i]
+		switch {
+		case c.started || r.theirs[c.mark]:
+			running[c.project]++
+		case c.state == driver.StateCreated:
+			queue = append(queue, waiting{c.id, c.project, c.priority, c.created})
+			byID[c.id] = c
+		}
+	}
+	var wanted []*candidate
+	var left []waiting
+	reasons := map[string]string{}
+	words := map[string]string{} // of each limit
+	for _, next := range arrange(queue, running) {
+		c := byID[next.id]
+		l := r.usage.full(c)
+		if l == nil {
+			r.usage.count(c)
+			wanted = append(wanted, c)
+			continue
+		}
+		for _, s := range r.stale[c.mark] {
+			r.p.log.Warn("a worker was not started by the provisioner that was to; it goes back into the queue", "worker", c.id)
+			r.p.free(s)
+			r.p.poke()
+		}
+		if words[l.name] == "" {
+			words[l.name] = strconv.Itoa(l.most) + " " + l.what + ", which is the limit"
+		}
+		left = append(left, next)
+		reasons[next.id] = words[l.name]
+	}
+	r.p.fleet.place(left, reasons)
+	return wanted
+}
+
+// start takes slots for some workers, looks whether there is room for them indeed, and starts those for which there is.
+func (r *round) start(ctx context.Context, wanted []*candidate) error {
+	p := r.p
+	mine := map[string][]slot{} // of each worker
+	giveBack := func(c *candidate) {
+		for _, s := range mine[c.mark] {
+			p.free(s)
+		}
+	}
+	var failed error
+	for i, c := range wanted {
+		if mine[c.mark], failed = p.take(ctx, c); failed != nil {
+			giveBack(c)
+			wanted = wanted[:i] // what was taken so far is still good
+			break
+		}
+	}
+	slots, err := p.slots(ctx)
+	if err != nil {
+		for _, c := range wanted {
+			giveBack(c)
+		}
+		return errors.Join(failed, err)
+	}
+	now, there := r.others(slots, mine)
+	crowded := false
+	for _, c := range wanted {
+		if there[c.mark] != len(c.limits) || now.full(c) != nil { // another provisioner was faster
+			giveBack(c)
+			crowded = true
+			continue
+		}
+		now.count(c)
+		p.begin(c, mine[c.mark])
+	}
+	if crowded { // whoever else gave way will not try at the same moment
+		time.AfterFunc(10*time.Millisecond+rand.N(100*time.Millisecond), p.poke)
+	}
+	return failed
+}
+
+// others counts who runs or holds slots, but for those that were just taken here; of these it returns how many are there. A worker may have slots of several provisioners. A
+// slot of which it is not known whose it is counts.
+func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map[string]int) {
+	u, there = usage{}, map[string]int{}
+	for i := range r.live {
+		if c := &r.live[i]; c.started {
+			u.count(c)
+		}
+	}
+	for _, s := range slots {
+		switch {
+		case slices.ContainsFunc(mine[s.task], func(m slot) bool { return m.id == s.id }):
+			there[s.task]++
+		case !r.dead[s.task]:
+			u.add(s.limit, s.task)
+		}
+	}
+	return u, there
+}
+
+// begin starts a worker in the background, unless this value does so already.
+func (p *Provisioner) begin(c *candidate, slots []slot) {
+	if _, already := p.starting.LoadOrStore(c.task, true); already {
+		return
+	}
+	task, id := c.task, c.id
+	p.spawn(func() {
+		defer p.poke()
+		defer p.starting.Delete(task)
+		p.start(task, id, slots)
+	})
+}
+
+// startBound is how long a start may take besides the clone, which it waits for.
+const startBound = 15 * time.Minute
+
+// start starts a worker; a runtime that is away is waited for. One that cannot be started is ended, so that its slots are free.
+func (p *Provisioner) start(task driver.TaskID, id string, slots []slot) {
+	p.log.Info("starting", "worker", id)
+	wait := backoff{}
+	for looked := time.Now(); ; {
+		err := p.holdsStill(slots, &looked)
+		if err == nil {
+			ctx, cancel := within(p.ctx, p.cfg.Clone.Timeout+startBound)
+			err = p.cfg.Driver.Start(ctx, task)
+			cancel()
+		}
+		switch {
+		case err == nil:
+			p.fleet.begun(task)
+			p.attend(task)
+			return
+		case p.ctx.Err() != nil:
+			return
+		case errors.Is(err, errSuperseded):
+			p.log.Warn("another provisioner starts a worker that could not be started here", "worker", id)
+			return
+		case errdefs.IsNotFound(err): // nothing has told of its removal
+			p.fleet.removed(task)
+			return
+		case !errdefs.IsUnavailable(err) && !errdefs.IsCanceled(err) && !errdefs.IsDeadlineExceeded(err):
+			p.log.Error("a worker cannot be started", "worker", id, "error", err)
+			if err = p.refuse(task, id, err); err == nil {
+				return
+			}
+		}
+		p.log.Warn("a worker was not started; trying again", "worker", id, "error", err)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
+}
+
+// errSuperseded: others have taken this provisioner for dead, and the slots away.
+var errSuperseded = errors.New("the slots are gone")
+
+// holdsStill makes sure that the slots which were taken for a worker are there, if it was a while ago that somebody looked.
+func (p *Provisioner) holdsStill(slots []slot, looked *time.Time) error {
+	began := time.Now()
+	if began.Sub(*looked) < patience/2 {
+		return nil
+	}
+	all, err := p.slots(p.ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range slots {
+		if !slices.ContainsFunc(all, func(o slot) bool { return o.id == s.id }) {
+			return errSuperseded
+		}
+	}
+	*looked = began
+	return nil
+}
