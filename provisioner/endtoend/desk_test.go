@@ -82,9 +82,6 @@ func (d *desk) await(ctx context.Context, so func(d *desk) bool) error {
 func anybody(*desk) bool { return true }
 func nobody(*desk) bool  { return false }
 
-// letGo lets all go from now on.
-func (d *desk) letGo() { d.note(func() { d.pass = anybody }) }
-
 // once wants every build that began to have done so once.
 func (d *desk) once() {
 	d.t.Helper()
