@@ -6,6 +6,8 @@ export CGO_ENABLED := 0
 
 comma := ,
 benchmarks = go test -run '^$$' -bench . -benchtime 3x
+triggers = go test -run '^$$' -bench . -benchtime 9x ./provisioner/endtoend
+crowds = go test -count=1 -timeout 150m -run 'Many|Several|Killed|Large' ./provisioner/endtoend
 
 .PHONY: help run test podman kubernetes current check format bench soak images build image clean
 .DEFAULT_GOAL := help
@@ -57,13 +59,19 @@ bench: ## measure against the bare API of each runtime
 	@go build -o bin/bench ./bench
 	@scripts/with-docker -lock=test busybox bin/bench -wharf bin/wharf
 	@$(benchmarks) ./worker/journal ./worker/server
+	@scripts/with-docker -lock=test busybox,worker $(triggers)
 	@scripts/with-podman -lock=test busybox $(benchmarks) ./driver/podman
+	@scripts/with-podman -lock=test busybox,worker env WHARF_TEST_RUNTIME=podman $(triggers)
 	@scripts/with-containerd -lock=test busybox $(benchmarks) ./driver/containerd
 	@scripts/with-kubernetes -lock=test busybox,helper $(benchmarks) ./driver/kubernetes
+	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_TEST_RUNTIME=kubernetes $(triggers)
 
 soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/setup test
 	@scripts/with-docker -lock=test busybox env WHARF_SOAK=1 WHARF_TEST_INTERRUPTS=50 go test -count=1 -timeout 80m ./worker/... ./cmd/wharf/...
+	@scripts/with-docker -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=docker $(crowds)
+	@scripts/with-podman -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=podman $(crowds)
+	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=kubernetes $(crowds)
 	@scripts/with-docker -lock=test busybox scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood' ./examples
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman

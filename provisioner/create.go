@@ -31,7 +31,7 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 		}
 	}
 	if w, ok := p.fleet.worker(id); ok {
-		return w, false, nil
+		return w, false, p.finished(ctx, id)
 	}
 	if n := p.fleet.queued(); n >= p.cfg.Limits.Queue {
 		return w, false, fmt.Errorf("%w: %d workers wait", ErrQueueFull, n)
@@ -54,7 +54,18 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	if !ok {
 		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
 	}
-	return w, false, nil
+	return w, false, p.finished(ctx, id)
+}
+
+// finished returns an error if a worker is there by half: another provisioner is just making it, or died over it. Nobody may take that for a build that will run.
+func (p *Provisioner) finished(ctx context.Context, id string) error {
+	if !p.fleet.unfinished(id) {
+		return nil
+	}
+	if err := p.refresh(ctx); err != nil || !p.fleet.unfinished(id) {
+		return err
+	}
+	return driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being made, or whoever made it has died; try again, for a minute at most, or delete it", id)
 }
 
 // make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.

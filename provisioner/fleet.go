@@ -3,6 +3,7 @@ package provisioner
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ type fleet struct {
 	byID        map[string]*member
 	byTask      map[driver.TaskID]*member
 	gone        map[driver.TaskID]time.Time // tasks that were removed: a list that was begun before may still have them
+	left        map[string]time.Time        // when the last task of a worker was removed: see torn
 	subscribers map[*subscriber]bool
 	trouble     error // why the runtime cannot be reached
 	image       error // why the workers' image is not there
@@ -28,7 +30,7 @@ type fleet struct {
 
 func newFleet(limits func(*Worker) []limit) *fleet {
 	f := &fleet{
-		byID: map[string]*member{}, byTask: map[driver.TaskID]*member{}, subscribers: map[*subscriber]bool{}, gone: map[driver.TaskID]time.Time{}, limits: limits,
+		byID: map[string]*member{}, byTask: map[driver.TaskID]*member{}, subscribers: map[*subscriber]bool{}, gone: map[driver.TaskID]time.Time{}, left: map[string]time.Time{}, limits: limits,
 		trouble: errors.New("the runtime has not been asked yet"), image: errors.New("the workers' image has not been looked for yet"),
 	}
 	f.count = newCounters(f)
@@ -126,7 +128,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time) {
 	there := map[driver.TaskID]bool{}
 	for _, t := range tasks {
 		there[t.ID] = true
-		if _, gone := f.gone[t.ID]; !gone {
+		if _, gone := f.gone[t.ID]; !gone && !f.torn(t) {
 			f.listed(t)
 		}
 	}
@@ -135,6 +137,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time) {
 			delete(f.gone, id)
 		}
 	}
+	maps.DeleteFunc(f.left, func(_ string, since time.Time) bool { return asked.Sub(since) > makingTime })
 	for id, m := range f.byTask {
 		if !there[id] && m.seen.Before(asked) {
 			f.drop(m)
@@ -147,6 +150,28 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time) {
 
 // goneTime is how long a task that was removed is remembered: its slots are given back meanwhile.
 const goneTime = 10 * time.Minute
+
+// torn reports whether what a list has is not a task that is being made, but a rest of one that is being removed, or that has been made meanwhile: where a task is several containers
+// these look alike, and have another ID than the whole.
+func (f *fleet) torn(t driver.Task) bool {
+	if !t.Incomplete || f.byTask[t.ID] != nil {
+		return false
+	}
+	id := t.Labels[LabelWorker]
+	if m := f.byID[id]; m != nil && m.task.State != driver.StateUnknown {
+		return true
+	}
+	since, left := f.left[id]
+	return left && !t.Created.After(since)
+}
+
+// unfinished reports whether a worker's task is there by half.
+func (f *fleet) unfinished(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byID[id]
+	return m != nil && m.task.State == driver.StateUnknown && m.task.Incomplete
+}
 
 // listed takes in one task of a list.
 func (f *fleet) listed(t driver.Task) {
@@ -182,6 +207,7 @@ func (f *fleet) removed(id driver.TaskID) {
 	defer f.mu.Unlock()
 	f.gone[id] = time.Now()
 	if m := f.byTask[id]; m != nil {
+		f.left[m.worker.ID] = f.gone[id]
 		f.drop(m)
 	}
 }

@@ -153,12 +153,24 @@ func (d *Driver) dropHelpers(ctx context.Context, volume string) bool {
 	return len(list) > 0
 }
 
+// listVolumes asks for the volumes. The service collects their names and then looks at each, and fails if one, whosever it is, has been removed in between: then it is asked again.
+func (d *Driver) listVolumes(ctx context.Context) (list []volume, err error) {
+	for range 100 {
+		list = nil
+		err = d.api.call(ctx, "GET", "/volumes/json", filters(d.filters("", nil)), nil, &list)
+		if err == nil || !strings.Contains(err.Error(), "no such volume") || ctx.Err() != nil {
+			break
+		}
+	}
+	return list, err
+}
+
 // ListVolumes returns the owner's volumes by name. See [driver.Driver].
 func (d *Driver) ListVolumes(ctx context.Context, opts driver.ListOptions) ([]driver.Volume, error) {
 	ctx, done := d.begin(ctx)
 	defer done()
-	var list []volume
-	if err := d.api.call(ctx, "GET", "/volumes/json", filters(d.filters("", nil)), nil, &list); err != nil {
+	list, err := d.listVolumes(ctx)
+	if err != nil {
 		return nil, driver.Wrap(ctx, "list volumes", "", classify(err))
 	}
 	all := []driver.Volume{}
