@@ -221,6 +221,15 @@ func (f *fleet) drop(m *member) {
 	f.catchUp(m)
 }
 
+// abandoned returns the task of a worker that is certain not to run any more, unless this provisioner has removed it, or does so.
+func (f *fleet) abandoned(m *member) (driver.Task, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := m.task
+	t.State = driver.StateEnded
+	return t, f.byTask[t.ID] == m && !m.deleted
+}
+
 // claimReader returns a worker that has been started and whose log nobody reads yet, and nil otherwise.
 func (f *fleet) claimReader(id driver.TaskID) *member {
 	f.mu.Lock()

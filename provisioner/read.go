@@ -24,15 +24,30 @@ func (p *Provisioner) read(m *member) {
 		case err == nil, p.ctx.Err() != nil:
 			return
 		case errdefs.IsNotFound(err):
-			p.fleet.removed(m.task.ID)
-			p.poke()
-			return
+			if err = p.finishRemoval(m); err == nil {
+				return
+			}
 		}
 		p.log.Warn("what a worker says cannot be read; trying again", "worker", m.worker.ID, "error", err)
 		if !p.pause(wait.next()) {
 			return
 		}
 	}
+}
+
+// finishRemoval takes away what there is of a worker whose task is gone, or whose removal has begun: whoever did that may have died over it.
+func (p *Provisioner) finishRemoval(m *member) error {
+	task, stays := p.fleet.abandoned(m)
+	if !stays {
+		return nil
+	}
+	ctx, cancel := within(p.ctx, removeBound)
+	defer cancel()
+	err := p.remove(ctx, m.worker.ID, task)
+	if err == nil {
+		p.log.Info("a worker was removed by others", "worker", m.worker.ID)
+	}
+	return err
 }
 
 // readOnce reads to the end. What was there before this provisioner is read first, of a few workers at a time: there may be many. Of a worker that has ended, and
