@@ -98,3 +98,15 @@ func (p *process) insistOnDeletion(id string) (tries int) {
 		}
 	}
 }
+
+// deleteRest deletes workers that are gone once more: that takes what a provisioner has left that died over one of them, and whose worker was then made anew.
+func (p *process) deleteRest(ids []string) {
+	p.t.Helper()
+	crowd(len(ids), 4, func(i int) {
+		err := p.client.Delete(p.t.Context(), ids[i])
+		var problem *provisioner.Problem
+		if err != nil && (!errors.As(err, &problem) || problem.Status != http.StatusNotFound) {
+			p.t.Errorf("deleting %s once more: %v", ids[i], err)
+		}
+	})
+}

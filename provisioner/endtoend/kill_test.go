@@ -20,9 +20,10 @@ func TestKilled(t *testing.T) {
 		over, done := context.WithCancel(t.Context())
 		var killing sync.WaitGroup
 		killing.Go(func() { p.killAtRandom(over, 1, 2*time.Second) })
-		crowd(6, 3, func(i int) {
-			build := 10*round + i
-			a, _ := p.insist(p.parameters(build, "killed", "main"))
+		ids := make([]string, 6)
+		crowd(len(ids), 3, func(i int) {
+			a, _ := p.insist(p.parameters(10*round+i, "killed", "main"))
+			ids[i] = a.worker.ID
 			if i%3 == 0 {
 				p.reach(a.worker.ID, provisioner.Preparing)
 			}
@@ -30,6 +31,7 @@ func TestKilled(t *testing.T) {
 		})
 		done()
 		killing.Wait()
+		p.deleteRest(ids)
 		tasks, err := p.workers.List(t.Context(), driver.ListOptions{})
 		if err != nil || len(tasks) > 0 {
 			t.Fatalf("after round %d there are %+v, %v", round, tasks, err)

@@ -50,6 +50,7 @@ func TestMany(t *testing.T) {
 			t.Errorf("deleting build %d: %v", i, err)
 		}
 	})
+	p.deleteRest(ids)
 	if list, err := p.client.Workers(t.Context()); err != nil || len(list) > 0 {
 		t.Errorf("after all were deleted there are %+v, %v", list, err)
 	}

@@ -46,6 +46,7 @@ func TestSeveral(t *testing.T) {
 	if err != nil || len(removed) != number {
 		t.Errorf("%d were pruned, %v; want %d", len(removed), err, number)
 	}
+	all[2].deleteRest(ids)
 }
 
 // killAtRandom kills a provisioner with -9 so many times, each time after a random while, and starts it again, until ctx ends.
