@@ -89,6 +89,17 @@ func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.T
 	defer cancel()
 	if left := p.cfg.Driver.RemoveVolume(clean, volume); left != nil && !errdefs.IsFailedPrecondition(left) {
 		p.log.Warn("the volume of a worker that could not be made is left, and will be removed later", "worker", id, "error", left)
+		p.spawn(func() { p.removeLater(volume) })
 	}
 	return driver.Task{}, err
+}
+
+// removeLater removes a volume when the runtime answers again. If this provisioner dies before, it is removed as one of no worker.
+func (p *Provisioner) removeLater(volume driver.VolumeID) {
+	for wait := (backoff{}); p.pause(wait.next()); {
+		err := p.cfg.Driver.RemoveVolume(p.ctx, volume)
+		if err == nil || errdefs.IsFailedPrecondition(err) {
+			return
+		}
+	}
 }
