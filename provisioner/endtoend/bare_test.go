@@ -95,6 +95,8 @@ func openBare(t testing.TB, runtime string) bare {
 			return new(net.Dialer).DialContext(ctx, network, at)
 		}
 		return pair{barePodman{&http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 100}}}}
+	case "containerd":
+		return pair{newBareContainerd(t)}
 	case "kubernetes":
 		c, err := api.NewForConfig(cluster(t))
 		if err != nil {

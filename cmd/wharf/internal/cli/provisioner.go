@@ -49,6 +49,7 @@ type provisioning struct {
 	options           []string
 	memory            size
 	cpu               float64
+	secrets           string
 	keep, grace       time.Duration
 	level             *choice
 	log               hclog.Logger
@@ -123,11 +124,13 @@ func (p *provisioning) addWorkers(f *pflag.FlagSet) {
 	f.IntVar(&p.limits.PerInstance, "limit-per-instance", 0, "how many of one instance of wharf-api; 0 is no limit")
 	f.IntVar(&p.limits.Queue, "queue", 10_000, "how many may wait; more are refused")
 	f.DurationVar(&p.keep, "keep", 24*time.Hour, "how long a worker is kept that has ended and whose results nobody took")
+	f.IntVar(&p.limits.Finished, "keep-most", 1000, "how many of these are kept; of more the oldest are removed, however young")
 	f.DurationVar(&p.grace, "grace", 30*time.Second, "how long a build has to end when its worker is deleted")
 	f.Var(&p.memory, "worker-memory", "how much memory a worker may use, beside its steps, such as 512MiB; 0 is no limit")
 	f.Float64Var(&p.cpu, "worker-cpu", 0, "how many processors a worker may use, beside its steps; 0 is no limit")
 	f.StringArrayVar(&p.options, "worker-option", nil, "a further `flag` of wharf worker, such as --parallel=4 (repeatable)")
 	f.StringVar(&p.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from (default: one that is made and kept in the state directory)")
+	f.StringVar(&p.secrets, "secrets", "", "`directory` of project secrets, of which a worker gets those of its project")
 	f.StringVar(&p.account, "service-account", "wharf-worker", "service `account` of workers on Kubernetes")
 }
 
@@ -283,7 +286,7 @@ func (p *provisioning) settle() (cfg provisioner.Config, gate provisioner.Gate, 
 	}
 	cfg = provisioner.Config{
 		Image: p.image, Pull: pulls[p.pull.value], Limits: p.limits, Policy: giturl.Policy{Allow: p.allow, HTTP: p.http}, Clone: p.clone, Options: p.options,
-		Keep: p.keep, Grace: p.grace, Log: p.log,
+		Secrets: p.secrets, Keep: p.keep, Grace: p.grace, Log: p.log,
 	}
 	cfg.Clone.SSHKey, cfg.Clone.KnownHosts, cfg.Clone.CA = file("ssh-key", p.sshKey), file("known-hosts", p.hosts), file("ca", p.ca)
 	cfg.Resources.Memory, cfg.Resources.CPU = int64(p.memory), int64(p.cpu*1000)
@@ -323,7 +326,7 @@ func (p *provisioning) validate() error {
 		zero bool
 	}{
 		{"rate", p.rate == 0}, {"connections", p.bounds.All <= 0}, {"connections-per-address", p.bounds.Each == 0}, {"streams-per-address", p.streams == 0}, {"limit", p.limits.Total <= 0},
-		{"queue", p.limits.Queue <= 0}, {"keep", p.keep <= 0}, {"grace", p.grace <= 0}, {"clone-depth", p.clone.Depth <= 0}, {"clone-timeout", p.clone.Timeout <= 0},
+		{"queue", p.limits.Queue <= 0}, {"keep", p.keep <= 0}, {"keep-most", p.limits.Finished <= 0}, {"grace", p.grace <= 0}, {"clone-depth", p.clone.Depth <= 0}, {"clone-timeout", p.clone.Timeout <= 0},
 	} {
 		if s.zero {
 			fail("--%s: must be more than 0", s.name)

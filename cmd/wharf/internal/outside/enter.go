@@ -32,7 +32,7 @@ func enter(proc string) error {
 		}
 		spaces = append(spaces, f)
 	}
-	if os.Getpid() == 1 { // nobody else in this container needs it, which leads to all of the machine
+	if os.Getpid() == 1 && proc != "/proc" { // nobody else in this container needs it, which leads to all of the machine
 		if err := unix.Unmount(proc, unix.MNT_DETACH); err != nil {
 			return unprivileged(fmt.Errorf("unmount %s: %w", proc, err))
 		}
