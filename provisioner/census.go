@@ -17,6 +17,7 @@ type candidate struct {
 	created  time.Time
 	state    driver.State
 	started  bool
+	halfway  bool // its start has been seen, and not that it was done
 }
 
 // census returns the workers that have not ended, and the marks of the tasks that have ended or were removed. A worker whose build has ended, and that waits to be
@@ -36,7 +37,7 @@ func (f *fleet) census() (live []candidate, dead map[string]bool) {
 			continue
 		}
 		started := m.begun || s > driver.StateCreated || s == driver.StateUnknown && !m.task.Incomplete // its node may not answer
-		live = append(live, candidate{m.task.ID, id, m.mark, m.project, m.limits, m.worker.Priority, m.worker.Created, s, started})
+		live = append(live, candidate{m.task.ID, id, m.mark, m.project, m.limits, m.worker.Priority, m.worker.Created, s, started, s == driver.StateStarting && !m.begun})
 	}
 	return live, dead
 }

@@ -22,6 +22,7 @@ type round struct {
 	dead   map[string]bool   // tasks that have ended, or were removed
 	theirs map[string]bool   // tasks that another provisioner is starting
 	stale  map[string][]slot // of tasks that another provisioner was to start long ago
+	halted map[string][]slot // of tasks whose start another provisioner has begun, and has not done for a while
 	usage  usage
 }
 
@@ -39,6 +40,9 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 		r = p.newRound()
 	}
 	r.look(slots)
+	for mark, held := range r.halted {
+		p.begin(r.byMark[mark], held)
+	}
 	wanted := r.choose()
 	if len(wanted) == 0 {
 		return nil
@@ -47,7 +51,7 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 }
 
 func (p *Provisioner) newRound() *round {
-	r := &round{p: p, now: time.Now(), byMark: map[string]*candidate{}, theirs: map[string]bool{}, stale: map[string][]slot{}, usage: usage{}}
+	r := &round{p: p, now: time.Now(), byMark: map[string]*candidate{}, theirs: map[string]bool{}, stale: map[string][]slot{}, halted: map[string][]slot{}, usage: usage{}}
 	starting := map[driver.TaskID]bool{} // before the fleet is asked: whoever ends to be starting is known there as started
 	p.starting.Range(func(id, _ any) bool {
 		starting[id.(driver.TaskID)] = true
@@ -57,6 +61,7 @@ func (p *Provisioner) newRound() *round {
 	for i := range r.live {
 		c := &r.live[i]
 		c.started = c.started || starting[c.task]
+		c.halfway = c.halfway && !starting[c.task]
 		r.byMark[c.mark] = c
 	}
 	return r
@@ -89,6 +94,10 @@ func (r *round) look(slots []slot) {
 			p.free(s)
 			continue
 		case c == nil:
+		case c.halfway: // some runtimes need somebody who goes on when the clone is done, and who began may have died; what is done is not done again
+			if p.age(s.id, r.now) >= patience {
+				r.halted[s.task] = append(r.halted[s.task], s)
+			}
 		case c.started:
 			delete(p.seen, s.id)
 		case s.by == p.id: // a round before could not start it

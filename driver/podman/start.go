@@ -3,6 +3,7 @@ package podman
 import (
 	"context"
 	"net/url"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -58,6 +59,12 @@ func (d *Driver) startOne(ctx context.Context, id string) (bool, error) {
 	dctx, cancel := detached(ctx)
 	defer cancel()
 	err := d.startContainer(dctx, id)
+	for try := 0; contested(err) && try < 20; try++ {
+		if c, lookErr := d.look(dctx, id); lookErr != nil || !timeOf(c.State.StartedAt).IsZero() {
+			return lookErr == nil, lookErr
+		}
+		err = d.startContainer(dctx, id)
+	}
 	if err == nil {
 		d.hub.poke(id, true)
 		return true, nil
@@ -75,6 +82,11 @@ func (d *Driver) startOne(ctx context.Context, id string) (bool, error) {
 		return lookErr == nil, lookErr
 	}
 	return false, d.setMark(dctx, id, mark, cut(err.Error(), 4000))
+}
+
+// contested reports whether the service refused a start because another process was just starting the same container.
+func contested(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "container state improper")
 }
 
 func (d *Driver) startContainer(ctx context.Context, id string) error {
