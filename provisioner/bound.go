@@ -13,6 +13,7 @@ import (
 const (
 	askBound    = 30 * time.Second
 	removeBound = 2 * time.Minute
+	probeBound  = 3 * time.Second // to see whether it answers at all
 )
 
 // bounded is a driver whose calls that ask, or that make and remove what is small, end as Unavailable when the runtime does not answer in time.

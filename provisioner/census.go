@@ -37,6 +37,9 @@ func (f *fleet) census() (live []candidate, dead map[string]bool) {
 			continue
 		}
 		started := m.begun || s > driver.StateCreated || s == driver.StateUnknown && !m.task.Incomplete // its node may not answer
+		if m.deleted && !started {
+			continue // it is not to be started any more
+		}
 		live = append(live, candidate{m.task.ID, id, m.mark, m.project, m.limits, m.worker.Priority, m.worker.Created, s, started, s == driver.StateStarting && !m.begun})
 	}
 	return live, dead

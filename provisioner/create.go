@@ -18,6 +18,14 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	if p.ctx.Err() != nil {
 		return w, false, ErrClosing
 	}
+	if p.fleet.reachable() != nil { // to make a worker would take long to find that out
+		asking, cancel := within(ctx, probeBound)
+		_, err := p.cfg.Driver.ListVolumes(asking, driver.ListOptions{Labels: map[string]string{LabelRole: roleNote}})
+		cancel()
+		if err != nil {
+			return w, false, driver.WithClass(errdefs.ErrUnavailable, "the runtime does not answer: %v", err)
+		}
+	}
 	id := workerID(t.Instance, t.Build)
 	if _, is := p.fleet.broken(id); is {
 		if err := p.refresh(ctx); err != nil {

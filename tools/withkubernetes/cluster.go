@@ -58,6 +58,7 @@ func (c *cluster) client() (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.QPS = -1 // nobody else uses the cluster
 	return kubernetes.NewForConfig(config)
 }
 
