@@ -38,6 +38,9 @@ func (d *Driver) removeWithin(ctx context.Context, h handle, grace int64) error 
 	if err != nil {
 		return err
 	}
+	if stopped(p) && !keeperRuns(p) && !terminal(p) { // nothing of the task has run, nor will
+		grace = 0
+	}
 	uid := types.UID(h.uid)
 	err = d.api.CoreV1().Pods(d.namespace).Delete(ctx, h.name, meta.DeleteOptions{
 		GracePeriodSeconds: &grace, Preconditions: &meta.Preconditions{UID: &uid},

@@ -28,10 +28,10 @@ func terminal(p *core.Pod) bool {
 	return p.Status.Phase == core.PodFailed || p.Status.Phase == core.PodSucceeded
 }
 
-// keeperEnded reports whether the keeper cannot be asked any more.
+// keeperEnded reports whether the keeper cannot be asked any more, or is not to be: of a stopped task it knows nothing.
 func keeperEnded(p *core.Pod) bool {
 	s := containerStatus(p, keeper)
-	return terminal(p) || s != nil && s.State.Terminated != nil
+	return stopped(p) || terminal(p) || s != nil && s.State.Terminated != nil
 }
 
 func keeperRuns(p *core.Pod) bool {
@@ -146,7 +146,7 @@ func lost(err error) error {
 	case errors.Is(err, errGone):
 		return errNoTask
 	case errors.Is(err, errKeeperGone):
-		return driver.WithClass(errdefs.ErrFailedPrecondition, "the pod has ended, and what was in it is lost")
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task has ended, and what was in its pod is lost")
 	}
 	return err
 }
