@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -32,6 +33,17 @@ func terminal(p *core.Pod) bool {
 func keeperEnded(p *core.Pod) bool {
 	s := containerStatus(p, keeper)
 	return stopped(p) || terminal(p) || s != nil && s.State.Terminated != nil
+}
+
+// waits reports whether a container of the pod has not run yet.
+func waits(p *core.Pod, container string) bool {
+	s := containerStatus(p, container)
+	return !terminal(p) && (s == nil || s.State.Running == nil && s.State.Terminated == nil)
+}
+
+// neverStarted reports whether some container has not run yet: the keeper, which is told to start when all do, has started nothing.
+func neverStarted(p *core.Pod) bool {
+	return slices.ContainsFunc(p.Spec.Containers, func(c core.Container) bool { return waits(p, c.Name) })
 }
 
 func keeperRuns(p *core.Pod) bool {

@@ -56,7 +56,7 @@ func stopped(p *core.Pod) bool { return p.Annotations[noteStopped] != "" }
 const whyStopped = "it was stopped before its pod came to run"
 
 // waitsForKeeper reports whether there is no keeper yet that could be told to stop, and perhaps never one.
-func waitsForKeeper(p *core.Pod) bool { return !keeperRuns(p) && !keeperEnded(p) }
+func waitsForKeeper(p *core.Pod) bool { return waits(p, keeper) && !stopped(p) }
 
 // stopEarly ends a task that has no keeper yet, and returns when this driver value knows, or when there is a keeper to ask.
 func (d *Driver) stopEarly(ctx context.Context, h handle) error {
