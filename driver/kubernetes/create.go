@@ -98,6 +98,9 @@ func (d *Driver) complete(ctx context.Context, h handle, pod *core.Pod, spec *dr
 			return false, driver.WithClass(errdefs.ErrNotFound, "the pod was removed by someone else")
 		}
 		last = p
+		if stopped(p) { // by someone else: a task that has ended
+			return true, nil
+		}
 		return allRun(p), troubleOf(p)
 	})
 	var t *trouble
@@ -167,18 +170,27 @@ func secretName(pod *core.Pod, suffix string) string {
 	return pod.Name + "-" + made[:min(8, len(made))] + suffix
 }
 
-// lift takes a scheduling gate away.
-func (d *Driver) lift(ctx context.Context, pod *core.Pod, gate string) error {
+// lift takes a scheduling gate away, unless the task was stopped. The API server refuses what it is asked by a pod that has changed, so a Stop at the same
+// time comes before or behind it.
+func (d *Driver) lift(ctx context.Context, p *core.Pod, gate string) error {
 	type object = map[string]any
-	patch, err := json.Marshal(object{
-		"metadata": object{"uid": pod.UID},
-		"spec":     object{"schedulingGates": []object{{"$patch": "delete", "name": gate}}},
-	})
-	if err != nil {
-		return err
+	for gated(p, gate) && !stopped(p) {
+		patch, err := json.Marshal(object{
+			"metadata": object{"uid": p.UID, "resourceVersion": p.ResourceVersion},
+			"spec":     object{"schedulingGates": []object{{"$patch": "delete", "name": gate}}},
+		})
+		if err != nil {
+			return err
+		}
+		_, err = d.api.CoreV1().Pods(d.namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{})
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if p, err = d.podNow(ctx, d.handleOf(p)); err != nil {
+			return err
+		}
 	}
-	_, err = d.api.CoreV1().Pods(d.namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{})
-	return err
+	return nil
 }
 
 // trouble is why a container does not come to run.

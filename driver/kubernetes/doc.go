@@ -32,6 +32,10 @@
 // task is created behind a scheduling gate instead, which Start lifts: from then on it is starting, wherever its pod stands. A pod with Secrets has a gate of its own from its making until they are there:
 // until then the task is not complete, and if its maker dies it stays so.
 //
+// A task that is stopped before its keeper runs has that in an annotation, which the API server takes only if the pod has not changed since
+// that was seen; gates are lifted under the same condition, and the keeper of such a pod is never told to start. Its gates stay; a pod that has none, and that a
+// node takes all the same, is ended there by its deadline.
+//
 // The result of a task is what the keeper has on record. A pod's phase is never proof of success: that of an evicted pod may
 // be Succeeded. An eviction that the kubelet tells of goes before out of memory, and that before the exit code.
 //

@@ -118,6 +118,10 @@ func (e *teller) look(now map[string]*core.Pod) error {
 			e.tasks[uid] = t
 		}
 		switch {
+		case stopped(p):
+			if err := e.tell(t, driver.StateEnded, whyStopped); err != nil {
+				return err
+			}
 		case gated(p, gateComplete):
 			if err := e.tell(t, driver.StateUnknown, inMaking); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -23,15 +24,17 @@ const (
 	halfKubeconfig = "WHARF_TEST_HALF_KUBECONFIG"
 )
 
-// held lets no Secret be made before it is released. It tells of the first that is asked for.
+// held keeps back requests of a method for a kind of objects until it is released. It tells of the first.
 type held struct {
+	method, kind    string
 	next            http.RoundTripper
+	first           sync.Once
 	asked, released chan struct{}
 }
 
 func (h *held) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/secrets") {
-		close(h.asked)
+	if r.Method == h.method && strings.Contains(r.URL.Path+"/", "/"+h.kind+"/") {
+		h.first.Do(func() { close(h.asked) })
 		select {
 		case <-h.released:
 		case <-r.Context().Done():
@@ -41,9 +44,9 @@ func (h *held) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.next.RoundTrip(r)
 }
 
-// holding returns a driver whose Secret, of which there must be one, waits for release after asked was closed.
-func holding(cfg kubernetes.Config) (d driver.Driver, h *held, err error) {
-	h = &held{asked: make(chan struct{}), released: make(chan struct{})}
+// holding returns a driver whose requests of a method for a kind of objects wait for release after asked was closed.
+func holding(cfg kubernetes.Config, method, kind string) (d driver.Driver, h *held, err error) {
+	h = &held{method: method, kind: kind, asked: make(chan struct{}), released: make(chan struct{})}
 	cfg.Transport = func(next http.RoundTripper) http.RoundTripper {
 		h.next = next
 		return h
@@ -61,7 +64,7 @@ func secretive() driver.TaskSpec {
 
 // makeHalf tells, in a line, when there is a pod whose Secret would come next, and waits for its end.
 func makeHalf(owner string) int {
-	d, h, err := holding(kubernetes.Config{Kubeconfig: os.Getenv(halfKubeconfig), Owner: owner})
+	d, h, err := holding(kubernetes.Config{Kubeconfig: os.Getenv(halfKubeconfig), Owner: owner}, http.MethodPost, "secrets")
 	if err == nil {
 		go func() {
 			<-h.asked
@@ -134,7 +137,7 @@ func TestSeenInMaking(t *testing.T) {
 	s := newSite(t)
 	cfg := s.Config
 	cfg.Owner = "survive"
-	maker, h, err := holding(cfg)
+	maker, h, err := holding(cfg, http.MethodPost, "secrets")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +173,7 @@ func TestRemovedInMaking(t *testing.T) {
 	s := newSite(t)
 	cfg := s.Config
 	cfg.Owner = "survive"
-	maker, h, err := holding(cfg)
+	maker, h, err := holding(cfg, http.MethodPost, "secrets")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ const (
 	noteMade       = prefix + "made"     // different in each pod that was asked for
 	noteAt         = prefix + "at"       // when the pod was asked for, in nanoseconds: the API server keeps seconds
 	noteGated      = prefix + "gated"    // on a pod that was made with gateStart: without that, it has been started
+	noteStopped    = prefix + "stopped"  // when Stop found no keeper: the task has ended with that, whatever becomes of the pod
 	kindTask       = "task"
 	kindCopy       = "copy" // a pod that copies files of a volume
 	kindVolume     = "volume"

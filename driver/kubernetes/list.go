@@ -67,6 +67,8 @@ func (d *Driver) taskOf(ctx context.Context, p *core.Pod) (driver.Task, error) {
 	switch {
 	case p.DeletionTimestamp != nil:
 		t.State, t.Reason = driver.StateEnded, "its removal has begun"
+	case stopped(p):
+		t.State, t.Reason = driver.StateEnded, whyStopped
 	case gated(p, gateComplete):
 		t.State, t.Reason, t.Incomplete = driver.StateUnknown, inMaking, true
 	case keeperEnded(p):

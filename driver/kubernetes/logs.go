@@ -122,6 +122,9 @@ func (d *Driver) interruptedLog(ctx context.Context, h handle) (end error) {
 }
 
 func (d *Driver) lostLog(ctx context.Context, h handle) error {
+	if p := d.pods.look(h); p != nil && stopped(p) {
+		return io.EOF // nothing was printed
+	}
 	if err := d.interruptedLog(ctx, h); !errors.Is(err, io.EOF) {
 		return err
 	}

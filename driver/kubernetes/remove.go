@@ -7,7 +7,6 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wharfci/wharf/driver"
 )
@@ -28,8 +27,7 @@ func (d *Driver) remove(ctx context.Context, h handle) error {
 	return d.removeWithin(ctx, h, 1) // the least for which the kubelet tells when all processes are gone
 }
 
-// removeWithin is remove with a grace time in seconds. With zero the pod is gone at once for the API server, and the kubelet clears up when it
-// can, which, in the middle of a pull, may be much later: right for what has never run.
+// removeWithin is remove with a grace time in seconds, which is zero for what has never run.
 func (d *Driver) removeWithin(ctx context.Context, h handle, grace int64) error {
 	p, err := d.pod(ctx, h)
 	if errdefs.IsNotFound(err) || apierrors.IsNotFound(err) {
@@ -38,11 +36,8 @@ func (d *Driver) removeWithin(ctx context.Context, h handle, grace int64) error 
 	if err != nil {
 		return err
 	}
-	uid := types.UID(h.uid)
-	err = d.api.CoreV1().Pods(d.namespace).Delete(ctx, h.name, meta.DeleteOptions{
-		GracePeriodSeconds: &grace, Preconditions: &meta.Preconditions{UID: &uid},
-	})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+	err = d.deletePod(ctx, h, p, grace)
+	if apierrors.IsNotFound(err) || errdefs.IsNotFound(err) || apierrors.IsConflict(err) {
 		d.pods.put(p, true)
 		err = nil
 	}
@@ -53,6 +48,25 @@ func (d *Driver) removeWithin(ctx context.Context, h handle, grace int64) error 
 		return err
 	}
 	return d.until(ctx, h, func(p *core.Pod) (bool, error) { return p == nil, nil })
+}
+
+// deletePod asks for the end of a pod. With a grace time of zero it is gone at once for the API server, and the kubelet clears up when it can, which, in the
+// middle of a pull, may be much later: right for a pod in which nothing was started, as long as that is how it is.
+func (d *Driver) deletePod(ctx context.Context, h handle, p *core.Pod, grace int64) error {
+	for {
+		opts := meta.DeleteOptions{GracePeriodSeconds: &grace, Preconditions: &meta.Preconditions{UID: &p.UID}}
+		early := neverStarted(p)
+		if early {
+			opts.GracePeriodSeconds, opts.Preconditions.ResourceVersion = new(int64), &p.ResourceVersion
+		}
+		err := d.api.CoreV1().Pods(d.namespace).Delete(ctx, h.name, opts)
+		if !early || !apierrors.IsConflict(err) {
+			return err
+		}
+		if p, err = d.podNow(ctx, h); err != nil {
+			return err
+		}
+	}
 }
 
 func (d *Driver) removeSecrets(ctx context.Context, p *core.Pod) error {

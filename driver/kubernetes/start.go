@@ -34,6 +34,9 @@ func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
 			return err
 		}
 	}
+	if stopped(p) {
+		return nil // it has ended, as Wait says
+	}
 	if gated(p, gateComplete) {
 		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: %s", inMaking)
 	}
@@ -57,6 +60,9 @@ func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
 		return nil // it has ended, as Wait says
 	}
 	if err := troubleOf(p); err != nil && !allRun(p) {
+		if d.stoppedByKeeper(ctx, p) {
+			return nil
+		}
 		return driver.WithClass(cmp.Or[error](classOfWords(err.Error()), errdefs.ErrFailedPrecondition), "%s", err)
 	}
 	prefixes, err := d.prefixes(ctx, p)
@@ -73,6 +79,15 @@ func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
 	return err
 }
 
+// stoppedByKeeper reports whether the task of a pod in trouble has ended all the same: Stop needs only the keeper.
+func (d *Driver) stoppedByKeeper(ctx context.Context, p *core.Pod) bool {
+	if !keeperRuns(p) {
+		return false
+	}
+	a, err := d.stateCall(ctx, p.Name)
+	return err == nil && stateOf(a.State) == driver.StateEnded
+}
+
 func gated(p *core.Pod, gate string) bool {
 	for _, g := range p.Spec.SchedulingGates {
 		if g.Name == gate {
@@ -80,32 +95,4 @@ func gated(p *core.Pod, gate string) bool {
 		}
 	}
 	return false
-}
-
-// Stop ends a task. See [driver.Driver]. The keeper sees to the grace time, also when ctx has ended.
-func (d *Driver) Stop(ctx context.Context, id driver.TaskID, opts driver.StopOptions) error {
-	ctx, done := d.begin(ctx)
-	defer done()
-	return driver.Wrap(ctx, "stop", string(id), classify(d.stop(ctx, id, opts)))
-}
-
-func (d *Driver) stop(ctx context.Context, id driver.TaskID, opts driver.StopOptions) error {
-	if opts.Grace < 0 {
-		return driver.WithClass(errdefs.ErrInvalidArgument, "Grace: must not be negative")
-	}
-	h, err := d.parse(string(id))
-	if err != nil {
-		return err
-	}
-	if _, err := d.pod(ctx, h); err != nil {
-		return err
-	}
-	_, err = d.ask(ctx, h, wire.Request{Op: wire.OpStop, Grace: opts.Grace}, nil)
-	switch {
-	case errors.Is(err, errGone):
-		return errNoTask
-	case errors.Is(err, errKeeperGone):
-		return nil
-	}
-	return err
 }

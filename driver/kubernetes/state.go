@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -28,10 +29,21 @@ func terminal(p *core.Pod) bool {
 	return p.Status.Phase == core.PodFailed || p.Status.Phase == core.PodSucceeded
 }
 
-// keeperEnded reports whether the keeper cannot be asked any more.
+// keeperEnded reports whether the keeper cannot be asked any more, or is not to be: of a stopped task it knows nothing.
 func keeperEnded(p *core.Pod) bool {
 	s := containerStatus(p, keeper)
-	return terminal(p) || s != nil && s.State.Terminated != nil
+	return stopped(p) || terminal(p) || s != nil && s.State.Terminated != nil
+}
+
+// waits reports whether a container of the pod has not run yet.
+func waits(p *core.Pod, container string) bool {
+	s := containerStatus(p, container)
+	return !terminal(p) && (s == nil || s.State.Running == nil && s.State.Terminated == nil)
+}
+
+// neverStarted reports whether some container has not run yet: the keeper, which is told to start when all do, has started nothing.
+func neverStarted(p *core.Pod) bool {
+	return slices.ContainsFunc(p.Spec.Containers, func(c core.Container) bool { return waits(p, c.Name) })
 }
 
 func keeperRuns(p *core.Pod) bool {
@@ -146,7 +158,7 @@ func lost(err error) error {
 	case errors.Is(err, errGone):
 		return errNoTask
 	case errors.Is(err, errKeeperGone):
-		return driver.WithClass(errdefs.ErrFailedPrecondition, "the pod has ended, and what was in it is lost")
+		return driver.WithClass(errdefs.ErrFailedPrecondition, "the task has ended, and what was in its pod is lost")
 	}
 	return err
 }

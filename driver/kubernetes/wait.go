@@ -102,6 +102,10 @@ func (d *Driver) afterwards(ctx context.Context, h handle) (res driver.Result, e
 			res = driver.Result{Outcome: driver.Lost, Reason: "the pod was removed"}
 			return true, nil
 		}
+		if stopped(p) {
+			res = driver.Result{Outcome: driver.Stopped}
+			return true, nil
+		}
 		if r := noted(p); r != nil && r.Outcome != "unknown" && !(r.Termed && evicted(p) != "") {
 			res = resultOf(r)
 			return true, nil
