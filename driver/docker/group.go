@@ -26,8 +26,13 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	if err != nil {
 		return members{}, err
 	}
+	return membersOf(h, res.Items), nil
+}
+
+// membersOf sorts the containers of a task.
+func membersOf(h handle, all []container.Summary) members {
 	g := members{main: h.container}
-	for _, c := range res.Items {
+	for _, c := range all {
 		switch c.Labels[labelKind] {
 		case kindHolder:
 			g.holder, g.held = c.ID, c.State != container.StateCreated
@@ -44,7 +49,22 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	}
 	slices.SortFunc(g.inits, order)
 	slices.SortFunc(g.services, order)
-	return g, nil
+	return g
+}
+
+// allGroups returns the containers of all tasks, by group: asked for once, by who wants to know of many.
+func (d *Driver) allGroups(ctx context.Context) (map[string][]container.Summary, error) {
+	res, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.filters("", nil)})
+	if err != nil {
+		return nil, err
+	}
+	all := map[string][]container.Summary{}
+	for _, c := range res.Items {
+		if group := c.Labels[labelGroup]; group != "" {
+			all[group] = append(all[group], c)
+		}
+	}
+	return all, nil
 }
 
 // supervisors are the tasks of several containers that this process looks after. The zero value is

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -34,6 +35,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 			whole[c.Labels[labelGroup]], mains[c.ID] = true, true
 		}
 	}
+	groups := sync.OnceValues(func() (map[string][]container.Summary, error) { return d.allGroups(ctx) })
 	tasks := make([]driver.Task, 0, len(res.Items))
 	for _, c := range slices.Backward(res.Items) { // the daemon lists the newest first
 		var state driver.State
@@ -43,7 +45,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 		case c.Labels[labelKind] == kindTask && len(c.Names) > 0 && incomplete(c.Names[0]):
 			state, reason = driver.StateUnknown, inMaking
 		case c.Labels[labelKind] == kindTask:
-			state, reason, err = d.taskState(ctx, c)
+			state, reason, err = d.taskState(ctx, c, groups)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
 			state, reason = driver.StateUnknown, inMaking
 		case isStray(c, mains):
@@ -68,7 +70,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 
 // taskState says where a task stands. The daemon lists as created also what failed to start, what was
 // stopped before and what is starting; so it is asked again about these.
-func (d *Driver) taskState(ctx context.Context, c container.Summary) (driver.State, string, error) {
+func (d *Driver) taskState(ctx context.Context, c container.Summary, groups func() (map[string][]container.Summary, error)) (driver.State, string, error) {
 	switch c.State {
 	case container.StateRunning, container.StatePaused, container.StateRestarting:
 		return driver.StateRunning, "", nil
@@ -88,7 +90,12 @@ func (d *Driver) taskState(ctx context.Context, c container.Summary) (driver.Sta
 		if h.group == "" {
 			return driver.StateCreated, "", nil
 		}
-		return d.groupState(ctx, h)
+		all, err := groups()
+		if err != nil {
+			return 0, "", err
+		}
+		state, reason := groupState(membersOf(h, all[h.group]))
+		return state, reason, nil
 	case phaseRunning:
 		return driver.StateRunning, "", nil
 	}
@@ -96,21 +103,17 @@ func (d *Driver) taskState(ctx context.Context, c container.Summary) (driver.Sta
 }
 
 // groupState tells a task that was not started from one whose init containers or services are on their way.
-func (d *Driver) groupState(ctx context.Context, h handle) (driver.State, string, error) {
-	g, err := d.group(ctx, h)
-	if err != nil {
-		return 0, "", err
-	}
+func groupState(g members) (driver.State, string) {
 	for _, c := range slices.Concat(g.inits, g.services) {
 		if c.State == container.StateRunning {
-			return driver.StateStarting, c.Labels[labelContainer] + " is running", nil
+			return driver.StateStarting, c.Labels[labelContainer] + " is running"
 		}
 		if c.State != container.StateCreated {
-			return driver.StateStarting, c.Labels[labelContainer] + " has run", nil
+			return driver.StateStarting, c.Labels[labelContainer] + " has run"
 		}
 	}
 	if g.held {
-		return driver.StateStarting, "the network is being set up", nil
+		return driver.StateStarting, "the network is being set up"
 	}
-	return driver.StateCreated, "", nil
+	return driver.StateCreated, ""
 }

@@ -24,8 +24,13 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	if err != nil {
 		return members{}, err
 	}
+	return membersOf(h, list), nil
+}
+
+// membersOf sorts the containers of a task.
+func membersOf(h handle, all []listed) members {
 	g := members{main: h.container}
-	for _, c := range list {
+	for _, c := range all {
 		switch c.Labels[labelKind] {
 		case kindHolder:
 			g.holder = c.ID
@@ -42,7 +47,22 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	}
 	slices.SortFunc(g.inits, order)
 	slices.SortFunc(g.services, order)
-	return g, nil
+	return g
+}
+
+// allGroups returns the containers of all tasks, by group: asked for once, by who wants to know of many.
+func (d *Driver) allGroups(ctx context.Context) (map[string][]listed, error) {
+	list, err := d.list(ctx, d.filters("", nil))
+	if err != nil {
+		return nil, err
+	}
+	all := map[string][]listed{}
+	for _, c := range list {
+		if group := c.Labels[labelGroup]; group != "" {
+			all[group] = append(all[group], c)
+		}
+	}
+	return all, nil
 }
 
 // supervisors are the tasks of several containers that this process looks after. The zero value is
