@@ -26,7 +26,8 @@
 //
 // A volume is a directory below Root. A network is a namespace, kept as a file below State on which it
 // is mounted, and connected by CNI with a configuration of our own: one bridge for the
-// default network, and one whose ports are isolated from each other for [driver.NetworkOwn]. A sandbox is such a namespace without a task.
+// default network, and one whose ports are isolated from each other for [driver.NetworkOwn]. A task's is connected when it is started, so that those that wait have no address and cost no time; a sandbox's
+// when it is made. A sandbox is such a namespace without a task.
 // Secrets are files below State. Files are copied by a thread that has the container's file system as its root: that of
 // the running container, or else its snapshot and volumes, mounted for that thread alone. So no link leads out, and no
 // mount outlives the copy, or the process.

@@ -34,6 +34,14 @@ type networks struct {
 	shared, apart *libcni.NetworkConfigList
 }
 
+// of returns the network of a mode.
+func (n *networks) of(mode driver.NetworkMode) *libcni.NetworkConfigList {
+	if mode == driver.NetworkOwn {
+		return n.apart
+	}
+	return n.shared
+}
+
 // subnets cuts the configured range in two.
 func (c *Config) subnets() (halves [2]netip.Prefix, err error) {
 	s := firstOf(c.Subnet, "10.87.0.0/16")
@@ -90,7 +98,8 @@ func (d *Driver) conflist(name, bridge string, subnet netip.Prefix) (*libcni.Net
 // attachment is what is noted about a network namespace, beside it.
 type attachment struct {
 	Mode     driver.NetworkMode
-	Address  string // IPv4, or empty
+	Begun    bool   // the plugins were called
+	Address  string // IPv4; empty as long as it is not connected
 	Hostname string
 	DNS      []string
 	Hosts    map[string]string
@@ -115,28 +124,41 @@ func (d *Driver) note(uid string, a attachment) error {
 	return os.WriteFile(d.attachmentFile(uid), b, 0o600)
 }
 
-// attach makes a network namespace with its network. What it has made when it fails is left to leaveNetwork.
-func (d *Driver) attach(ctx context.Context, uid string, spec driver.Network, hostname string) (attachment, error) {
+// prepareNetwork makes a network namespace, whose network is connected later: that takes long, and what waits for its start needs none. What it has made when it fails is left to leaveNetwork.
+func (d *Driver) prepareNetwork(ctx context.Context, uid string, spec driver.Network, hostname string) (attachment, error) {
 	a := attachment{Mode: spec.Mode, Hostname: firstOf(spec.Hostname, hostname), DNS: spec.DNS, Hosts: spec.Hosts}
+	if a.Mode != driver.NetworkNone {
+		if _, err := d.networks(ctx); err != nil { // which says what is missing on this machine
+			return a, err
+		}
+	}
 	if err := os.MkdirAll(filepath.Dir(d.netnsFile(uid)), 0o711); err != nil {
 		return a, err
 	}
 	if err := d.note(uid, a); err != nil {
 		return a, err
 	}
-	if err := makeNetns(d.netnsFile(uid)); err != nil {
-		return a, err
-	}
-	if spec.Mode == driver.NetworkNone {
+	return a, makeNetns(d.netnsFile(uid))
+}
+
+// connectNetwork connects a network namespace, if it is to be and is not yet. Only one may do so at a time; a call that broke off is begun again.
+func (d *Driver) connectNetwork(ctx context.Context, uid string, a attachment) (attachment, error) {
+	if a.Mode == driver.NetworkNone || a.Address != "" {
 		return a, nil
 	}
 	n, err := d.networks(ctx)
 	if err != nil {
 		return a, err
 	}
-	list := n.shared
-	if spec.Mode == driver.NetworkOwn {
-		list = n.apart
+	list := n.of(a.Mode)
+	if a.Begun {
+		if err := n.cni.DelNetworkList(ctx, list, d.runtimeConf(uid)); err != nil {
+			return a, fmt.Errorf("take down a network that was not set up: %w", err)
+		}
+	}
+	a.Begun = true
+	if err := d.note(uid, a); err != nil {
+		return a, err
 	}
 	res, err := connectTo(ctx, n.cni, list, d.runtimeConf(uid))
 	if err != nil {
@@ -146,15 +168,41 @@ func (d *Driver) attach(ctx context.Context, uid string, spec driver.Network, ho
 	if err != nil {
 		return a, err
 	}
-	if len(result.IPs) > 0 {
-		a.Address = result.IPs[0].Address.IP.String()
+	if len(result.IPs) == 0 {
+		return a, driver.WithClass(errdefs.ErrInternal, "the CNI plugins give the task no address")
 	}
-	if spec.Mode == driver.NetworkOwn {
+	if a.Mode == driver.NetworkOwn {
 		if err := isolate(result); err != nil {
 			return a, err
 		}
 	}
+	a.Address = result.IPs[0].Address.IP.String()
 	return a, d.note(uid, a)
+}
+
+// connectTask connects a task that is about to be started, unless it is in a sandbox, and writes its address to where it was left out.
+func (d *Driver) connectTask(ctx context.Context, h handle, c containers.Container) error {
+	uid := c.Labels[labelNetwork]
+	if uid == "" || uid != c.Labels[labelUID] {
+		return nil
+	}
+	a, err := d.attachmentOf(uid)
+	if err != nil {
+		return err
+	}
+	if a.Mode == driver.NetworkNone || a.Address != "" {
+		return nil
+	}
+	if a, err = d.connectNetwork(ctx, uid, a); err != nil {
+		return err
+	}
+	hosts := filepath.Join(d.taskDir(h), "hosts")
+	text, err := os.ReadFile(hosts)
+	if err != nil {
+		return err
+	}
+	before, after, _ := strings.Cut(string(text), localHosts+"127.0.0.1\t")
+	return os.WriteFile(hosts, []byte(before+localHosts+a.Address+"\t"+after), 0o644)
 }
 
 // connectTo runs the plugins. Those that are the first on a machine to make the firewall's chains get into each other's way; they begin again.
@@ -196,15 +244,12 @@ func (d *Driver) leaveNetwork(ctx context.Context, uid string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && a.Mode != driver.NetworkNone {
+	if err == nil && a.Mode != driver.NetworkNone && (a.Begun || a.Address != "") {
 		n, err := d.networks(ctx)
 		if err != nil {
 			return err
 		}
-		list := n.shared
-		if a.Mode == driver.NetworkOwn {
-			list = n.apart
-		}
+		list := n.of(a.Mode)
 		rt := d.runtimeConf(uid)
 		if !isNetns(rt.NetNS) {
 			rt.NetNS = ""
@@ -240,7 +285,7 @@ func (m *maker) joinNetwork(ctx context.Context) error {
 		a, err = m.attachmentOf(m.net.uid)
 	default:
 		m.net.uid = m.uid
-		a, err = m.attach(ctx, m.uid, m.spec.Network, m.spec.Name)
+		a, err = m.prepareNetwork(ctx, m.uid, m.spec.Network, m.spec.Name)
 	}
 	if err != nil {
 		return err
@@ -249,9 +294,12 @@ func (m *maker) joinNetwork(ctx context.Context) error {
 	return m.writeNetworkFiles(a)
 }
 
+// localHosts is what every file of hosts begins with. The task's own address is next.
+const localHosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
 func (m *maker) writeNetworkFiles(a attachment) error {
 	var hosts strings.Builder
-	fmt.Fprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	hosts.WriteString(localHosts)
 	fmt.Fprintf(&hosts, "%s\t%s\n", firstOf(a.Address, "127.0.0.1"), a.Hostname)
 	for _, s := range m.spec.Services {
 		fmt.Fprintf(&hosts, "127.0.0.1\t%s\n", s.Name)

@@ -45,7 +45,11 @@ func (d *Driver) createSandbox(ctx context.Context, spec *driver.SandboxSpec) (d
 		return "", err
 	}
 	id := driver.SandboxID("s" + nameSum(r.Owner, r.Name) + "." + r.UID)
-	if _, err = d.attach(ctx, r.UID, spec.Network, spec.Name); err == nil {
+	a, err := d.prepareNetwork(ctx, r.UID, spec.Network, spec.Name)
+	if err == nil {
+		_, err = d.connectNetwork(ctx, r.UID, a)
+	}
+	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {

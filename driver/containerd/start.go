@@ -131,6 +131,9 @@ func (d *Driver) startOne(ctx context.Context, h handle, id string) error {
 	if why := s.Labels[labelRefused]; why != "" {
 		return d.mark(ctx, id, markFailed, why)
 	}
+	if err := d.connectTask(ctx, h, s.Container); err != nil {
+		return err
+	}
 	if s.task == nil || s.task.Status != task.Status_CREATED {
 		if err := d.createProcess(ctx, h, s); err != nil {
 			return d.startFailed(ctx, id, err)
