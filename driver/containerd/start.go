@@ -251,6 +251,18 @@ func startReason(s string) string {
 	return s
 }
 
+// connectGroup connects the network before the first of several containers.
+func (d *Driver) connectGroup(ctx context.Context, h handle, main containers.Container) error {
+	unlock, err := d.lockTask(h)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
+	defer cancel()
+	return d.connectTask(ctx, h, main)
+}
+
 // startGroup runs the init containers and starts the services. It goes on where an earlier call
 // stopped. A mark says why the main container must not be started.
 func (d *Driver) startGroup(ctx context.Context, h handle) (mark string, err error) {
@@ -267,6 +279,9 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark string, err err
 	}
 	if !whole(main.Container, g) {
 		return "", driver.WithClass(errdefs.ErrFailedPrecondition, "the task is not complete: its making has not ended, or broke off; then remove it and make it again")
+	}
+	if err := d.connectGroup(ctx, h, main.Container); err != nil {
+		return "", err
 	}
 	d.supervise(h)
 	for _, c := range g.inits {

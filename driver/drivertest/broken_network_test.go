@@ -55,6 +55,7 @@ func brokenServices() map[string]breakage {
 func brokenNetwork() map[string]breakage {
 	open := spec(func(s *driver.TaskSpec) { s.Network.Mode = driver.NetworkDefault })
 	return map[string]breakage{
+		"init":               spec(func(s *driver.TaskSpec) { s.Network.Mode = driver.NetworkNone }),
 		"own-ports":          shared,
 		"own-unreachable":    open,
 		"own-from-default":   open,

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -16,6 +18,7 @@ func network() []Case {
 		dial      = "Dial connects to a TCP port in the task's network namespace, also one that listens on localhost only. The connection supports CloseWrite. "
 	)
 	return group("network",
+		Case{ID: "init", Contract: "Network says what a task reaches: it holds for each of its containers.", Run: networkOfInit},
 		Case{ID: "own-ports", Contract: namespace, Run: ownPorts},
 		Case{ID: "own-unreachable", Contract: own, Run: func(e *Env) { unreachable(e, driver.NetworkOwn) }},
 		Case{ID: "own-from-default", Contract: own, Run: func(e *Env) { unreachable(e, driver.NetworkDefault) }},
@@ -32,6 +35,25 @@ func network() []Case {
 		Case{ID: "dial-large", Contract: dial + "Both directions carry any amount, at once; each ends by itself.", Run: dialLarge},
 		Case{ID: "dial-ended", Contract: "Dial: FailedPrecondition if the task does not run; NotFound for an unknown task.", Run: dialEnded},
 	)
+}
+
+// networkOfInit wants an init container to have the addresses that the main container has.
+func networkOfInit(e *Env) {
+	spec := e.spec("addresses")
+	spec.Init = []driver.Container{e.named("before", "addresses")}
+	if !e.withInit(spec) {
+		return
+	}
+	id := e.startSpec(spec)
+	e.wantExit(e.wait(id), 0)
+	out := e.output(id)
+	before, main := out.of("before", driver.Stdout), out.of(driver.MainContainer, driver.Stdout)
+	if len(main) == 0 || len(strings.Fields(main[0])) == 0 {
+		e.Errorf("the main container has no address; its output is %q", main)
+	}
+	if diff := cmp.Diff(main, before); diff != "" {
+		e.Errorf("addresses of the main container (-) and of the init container (+) differ:\n%s", diff)
+	}
 }
 
 // ownPorts lets two tasks listen on the same port.
