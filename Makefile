@@ -64,6 +64,7 @@ bench: ## measure against the bare API of each runtime
 	@scripts/with-podman -lock=test busybox,worker env WHARF_TEST_RUNTIME=podman $(triggers)
 	@scripts/with-containerd -lock=test busybox $(benchmarks) ./driver/containerd
 	@scripts/with-kubernetes -lock=test busybox,helper $(benchmarks) ./driver/kubernetes
+	@scripts/with-containerd -lock=test busybox,worker env WHARF_TEST_RUNTIME=containerd $(triggers)
 	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_TEST_RUNTIME=kubernetes $(triggers)
 
 soak: ## the long tests: random interrupts and broken connections, repeated
@@ -71,6 +72,7 @@ soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/with-docker -lock=test busybox env WHARF_SOAK=1 WHARF_TEST_INTERRUPTS=50 go test -count=1 -timeout 80m ./worker/... ./cmd/wharf/...
 	@scripts/with-docker -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=docker $(crowds)
 	@scripts/with-podman -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=podman $(crowds)
+	@scripts/with-containerd -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=containerd $(crowds)
 	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=kubernetes $(crowds)
 	@scripts/with-docker -lock=test busybox scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood' ./examples
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
