@@ -130,8 +130,8 @@ func (m *maker) checkSandbox(ctx context.Context) <-chan error {
 	return result
 }
 
-// holder makes and starts the container that holds the namespace of a group, and returns how others join it. It
-// runs from now on: Podman prepares a container, to be listened to before its start, only in a namespace that is there.
+// holder makes the container that holds the namespace of a group, and returns how others join it. It is started before the first of these is
+// prepared, to be listened to or started: Podman does that only in a namespace that is there.
 func (m *maker) holder(ctx context.Context, network containerSpec) (containerSpec, error) {
 	labels := m.labels(kindHolder, m.spec.Name, m.uid, m.spec.Labels) // the caller's, so that List finds it if nothing follows
 	labels[labelGroup] = m.uid
@@ -140,9 +140,6 @@ func (m *maker) holder(ctx context.Context, network containerSpec) (containerSpe
 	}
 	pause := pauseSpec(m.containerName(m.spec.Name)+"__net", labels, network)
 	id, err := m.create(ctx, nil, &pause)
-	if err == nil {
-		err = m.startContainer(ctx, id)
-	}
 	return containerSpec{Network: namespace{"container", id}}, err
 }
 

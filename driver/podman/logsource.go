@@ -81,6 +81,17 @@ func (s *source) attach(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
+	if s.r.handle.group != "" {
+		c, err := d.look(ctx, s.id)
+		if err != nil {
+			return false, err
+		}
+		if holder := holderOf(c); holder != "" && !s.r.handle.joined {
+			if err := d.startHolder(ctx, holder); err != nil {
+				return false, err
+			}
+		}
+	}
 	live, err := d.api.hijack(ctx, "/containers/"+s.id+"/attach", attachQuery, nil)
 	if err != nil {
 		if answered(err) && !errdefs.IsNotFound(err) {

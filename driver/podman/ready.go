@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -84,8 +83,8 @@ func (d *Driver) checkPort(ctx context.Context, id string, ready driver.Ready) e
 	if err != nil {
 		return err
 	}
-	holder, ok := strings.CutPrefix(c.HostConfig.NetworkMode, "container:")
-	if !ok {
+	holder := holderOf(c)
+	if holder == "" {
 		return driver.WithClass(errdefs.ErrInternal, "service %s has no shared network namespace", id)
 	}
 	seconds := int(ready.Timeout/time.Second) + 1

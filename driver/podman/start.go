@@ -99,6 +99,24 @@ func (d *Driver) startContainer(ctx context.Context, id string) error {
 	return d.api.call(ctx, "POST", "/containers/"+id+"/start", nil, nil, nil)
 }
 
+// startHolder starts the container that holds a namespace, unless it runs. Several may do so at once.
+func (d *Driver) startHolder(ctx context.Context, id string) error {
+	err := d.startContainer(ctx, id)
+	for try := 0; contested(err) && try < 20; try++ {
+		err = d.startContainer(ctx, id)
+	}
+	return err
+}
+
+// holderOf returns the container whose namespace another one joins, or nothing.
+func holderOf(c *inspected) string {
+	id, _ := strings.CutPrefix(c.HostConfig.NetworkMode, "container:")
+	if id == c.HostConfig.NetworkMode {
+		return ""
+	}
+	return id
+}
+
 // cut shortens a text.
 func cut(s string, n int) string { return s[:min(n, len(s))] }
 
@@ -110,7 +128,7 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark int, err error)
 		return 0, err
 	}
 	if g.holder != "" {
-		if err := d.startContainer(ctx, g.holder); err != nil {
+		if err := d.startHolder(ctx, g.holder); err != nil {
 			return 0, err
 		}
 	}
