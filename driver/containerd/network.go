@@ -58,7 +58,7 @@ func (c *Config) subnets() (halves [2]netip.Prefix, err error) {
 // networks returns the CNI networks; the plugins make the bridges when they are first used.
 func (d *Driver) networks(ctx context.Context) (*networks, error) {
 	return d.nets.Do(ctx, func(context.Context) (*networks, error) {
-		for _, plugin := range []string{"bridge", "host-local"} {
+		for _, plugin := range []string{"bridge", "host-local", "firewall"} {
 			if !slices.ContainsFunc(d.cfg.CNI, func(dir string) bool { _, err := exec.LookPath(filepath.Join(dir, plugin)); return err == nil }) {
 				return nil, driver.WithClass(errdefs.ErrFailedPrecondition, "no CNI plugin %s in %s: install them (Debian: apt-get install containernetworking-plugins)", plugin, strings.Join(d.cfg.CNI, ":"))
 			}
@@ -121,7 +121,7 @@ func (d *Driver) note(uid string, a attachment) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.attachmentFile(uid), b, 0o600)
+	return replace(d.attachmentFile(uid), b, 0o600)
 }
 
 // prepareNetwork makes a network namespace, whose network is connected later: that takes long, and what waits for its start needs none. What it has made when it fails is left to leaveNetwork.
@@ -153,7 +153,7 @@ func (d *Driver) connectNetwork(ctx context.Context, uid string, a attachment) (
 	list := n.of(a.Mode)
 	if a.Begun {
 		if err := n.cni.DelNetworkList(ctx, list, d.runtimeConf(uid)); err != nil {
-			return a, fmt.Errorf("take down a network that was not set up: %w", err)
+			return a, driver.WithClass(errdefs.ErrUnavailable, "take down a network that was not set up: %v", err)
 		}
 	}
 	a.Begun = true
@@ -162,7 +162,7 @@ func (d *Driver) connectNetwork(ctx context.Context, uid string, a attachment) (
 	}
 	res, err := connectTo(ctx, n.cni, list, d.runtimeConf(uid))
 	if err != nil {
-		return a, fmt.Errorf("set up the network: %w", err)
+		return a, driver.WithClass(errdefs.ErrUnavailable, "set up the network: %v", err)
 	}
 	result, err := types100.GetResult(res)
 	if err != nil {
@@ -190,19 +190,27 @@ func (d *Driver) connectTask(ctx context.Context, h handle, c containers.Contain
 	if err != nil {
 		return err
 	}
-	if a.Mode == driver.NetworkNone || a.Address != "" {
-		return nil
-	}
-	if a, err = d.connectNetwork(ctx, uid, a); err != nil {
+	if a, err = d.connectNetwork(ctx, uid, a); err != nil || a.Address == "" {
 		return err
 	}
-	hosts := filepath.Join(d.taskDir(h), "hosts")
-	text, err := os.ReadFile(hosts)
+	file := filepath.Join(d.taskDir(h), "hosts")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	before, after, _ := strings.Cut(string(text), localHosts+"127.0.0.1\t")
-	return os.WriteFile(hosts, []byte(before+localHosts+a.Address+"\t"+after), 0o644)
+	before, after, unknown := strings.Cut(string(text), localHosts+noAddress+"\t")
+	if !unknown {
+		return nil // it was written before
+	}
+	return replace(file, []byte(before+localHosts+a.Address+"\t"+after), 0o644)
+}
+
+// replace writes a file whole or not at all.
+func replace(file string, text []byte, mode os.FileMode) error {
+	if err := os.WriteFile(file+".new", text, mode); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // connectTo runs the plugins. Those that are the first on a machine to make the firewall's chains get into each other's way; they begin again.
@@ -244,18 +252,23 @@ func (d *Driver) leaveNetwork(ctx context.Context, uid string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && a.Mode != driver.NetworkNone && (a.Begun || a.Address != "") {
-		n, err := d.networks(ctx)
-		if err != nil {
-			return err
+	if err != nil || a.Mode != driver.NetworkNone && (a.Begun || a.Address != "") {
+		n, unusable := d.networks(ctx)
+		if unusable != nil {
+			return unusable
 		}
-		list := n.of(a.Mode)
 		rt := d.runtimeConf(uid)
 		if !isNetns(rt.NetNS) {
 			rt.NetNS = ""
 		}
-		if err := n.cni.DelNetworkList(ctx, list, rt); err != nil {
-			return fmt.Errorf("take down the network: %w", err)
+		from := []*libcni.NetworkConfigList{n.of(a.Mode)}
+		if err != nil { // nobody knows which
+			from = []*libcni.NetworkConfigList{n.shared, n.apart}
+		}
+		for _, list := range from {
+			if err := n.cni.DelNetworkList(ctx, list, rt); err != nil {
+				return fmt.Errorf("take down the network: %w", err)
+			}
 		}
 	}
 	if err := dropNetns(d.netnsFile(uid)); err != nil {
@@ -297,10 +310,13 @@ func (m *maker) joinNetwork(ctx context.Context) error {
 // localHosts is what every file of hosts begins with. The task's own address is next.
 const localHosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
+// noAddress stands for the address of a task that is not connected.
+const noAddress = "127.0.0.1"
+
 func (m *maker) writeNetworkFiles(a attachment) error {
 	var hosts strings.Builder
 	hosts.WriteString(localHosts)
-	fmt.Fprintf(&hosts, "%s\t%s\n", firstOf(a.Address, "127.0.0.1"), a.Hostname)
+	fmt.Fprintf(&hosts, "%s\t%s\n", firstOf(a.Address, noAddress), a.Hostname)
 	for _, s := range m.spec.Services {
 		fmt.Fprintf(&hosts, "127.0.0.1\t%s\n", s.Name)
 	}

@@ -76,6 +76,9 @@ func (d *Driver) sandboxUID(id driver.SandboxID) (string, error) {
 	if !ok || !isNetns(d.netnsFile(uid)) {
 		return "", driver.WithClass(errdefs.ErrNotFound, "the owner has no sandbox %s", id)
 	}
+	if a, err := d.attachmentOf(uid); err != nil || a.Mode != driver.NetworkNone && a.Address == "" {
+		return "", driver.WithClass(errdefs.ErrNotFound, "the sandbox %s is still being made, or whoever made it has died", id)
+	}
 	return uid, nil
 }
 

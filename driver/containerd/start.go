@@ -260,7 +260,11 @@ func (d *Driver) connectGroup(ctx context.Context, h handle, main containers.Con
 	defer unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
 	defer cancel()
-	return d.connectTask(ctx, h, main)
+	err = d.connectTask(ctx, h, main)
+	if err != nil && ctx.Err() != nil {
+		return driver.WithClass(errdefs.ErrUnavailable, "the task's network was not set up within %s: %v", startTime, err)
+	}
+	return err
 }
 
 // startGroup runs the init containers and starts the services. It goes on where an earlier call

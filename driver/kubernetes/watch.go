@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/driver/internal/guard"
 )
 
 // podWatch keeps the owner's pods as the API server tells of them, by one watch that begins with the first who asks and
@@ -24,6 +25,7 @@ type podWatch struct {
 	began   bool
 	synced  chan struct{} // closed when the first list is there
 	pods    map[string]*core.Pod
+	gone    guard.IDs                // pods that were seen to be deleted
 	changed map[string]chan struct{} // closed when a pod changes, by name
 	any     chan struct{}            // closed when any does, or the connection
 	failing error                    // why the API server is not heard, or nil
@@ -143,19 +145,22 @@ func (w *podWatch) put(p *core.Pod, gone bool) {
 	defer w.mu.Unlock()
 	old := w.pods[p.Name]
 	switch {
-	case gone && old != nil && old.UID == p.UID:
-		delete(w.pods, p.Name)
-	case !gone:
+	case gone:
+		w.gone.Add(string(p.UID))
+		if old != nil && old.UID == p.UID {
+			delete(w.pods, p.Name)
+		}
+	default:
 		w.pods[p.Name] = p
 	}
 	w.wake(p.Name)
 }
 
-// add takes a pod that was just created, unless the watch was faster.
+// add takes a pod that was just created or asked for, unless the watch was faster, also in telling that it is gone.
 func (w *podWatch) add(p *core.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if old := w.pods[p.Name]; old == nil || old.UID != p.UID {
+	if old := w.pods[p.Name]; (old == nil || old.UID != p.UID) && !w.gone.Has(string(p.UID)) {
 		w.pods[p.Name] = p
 		w.wake(p.Name)
 	}

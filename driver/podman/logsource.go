@@ -82,14 +82,8 @@ func (s *source) attach(ctx context.Context) (bool, error) {
 		}
 	}
 	if s.r.handle.group != "" {
-		c, err := d.look(ctx, s.id)
-		if err != nil {
+		if held, err := s.hold(ctx); !held || err != nil {
 			return false, err
-		}
-		if holder := holderOf(c); holder != "" && !s.r.handle.joined {
-			if err := d.startHolder(ctx, holder); err != nil {
-				return false, err
-			}
 		}
 	}
 	live, err := d.api.hijack(ctx, "/containers/"+s.id+"/attach", attachQuery, nil)
@@ -106,6 +100,26 @@ func (s *source) attach(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return s.keep(live), nil
+}
+
+// hold has the network there that a container joins, if the container can still be prepared.
+func (s *source) hold(ctx context.Context) (bool, error) {
+	d := s.r.d
+	if mark, err := d.currentMark(ctx, s.r.handle); mark != 0 || err != nil {
+		return false, err // it will not be started
+	}
+	c, err := d.look(ctx, s.id)
+	if err != nil || phaseOf(c) != phaseCreated {
+		return false, err
+	}
+	if holder := holderOf(c); holder != "" && !s.r.handle.joined {
+		err = d.startHolder(ctx, holder)
+		if err != nil && answered(err) && !errdefs.IsNotFound(err) {
+			s.unready = true // the start will say so
+			return false, nil
+		}
+	}
+	return err == nil, err
 }
 
 // attachQuery asks for what a container prints from now on.

@@ -110,11 +110,13 @@ func (d *Driver) startHolder(ctx context.Context, id string) error {
 
 // holderOf returns the container whose namespace another one joins, or nothing.
 func holderOf(c *inspected) string {
-	id, _ := strings.CutPrefix(c.HostConfig.NetworkMode, "container:")
-	if id == c.HostConfig.NetworkMode {
+	if c.HostConfig == nil {
 		return ""
 	}
-	return id
+	if id, joins := strings.CutPrefix(c.HostConfig.NetworkMode, "container:"); joins {
+		return id
+	}
+	return ""
 }
 
 // cut shortens a text.
@@ -128,7 +130,11 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark int, err error)
 		return 0, err
 	}
 	if g.holder != "" {
-		if err := d.startHolder(ctx, g.holder); err != nil {
+		err := d.startHolder(ctx, g.holder)
+		if err != nil && answered(err) && !errdefs.IsNotFound(err) {
+			err = driver.WithClass(errdefs.ErrUnavailable, "set up the task's network: %v", err)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -37,7 +37,7 @@ func connect(d *Driver, w *wire) *conn {
 	o := newOutlet(w)
 	var in inlet
 	in.init(w)
-	stop := context.AfterFunc(d.ctx, func() { read.Close() }) // also when nobody reads
+	stop := context.AfterFunc(d.ctx, func() { c.end(errClosed); read.Close() }) // also when nobody reads
 	go func() {
 		defer close(c.sent)
 		if o.send(written) != nil {

@@ -151,8 +151,7 @@ func (d *Driver) Events(ctx context.Context, opts driver.ListOptions, f func(dri
 			if err := s.compare(ctx); err != nil || s.refused != nil {
 				return err
 			}
-			t := time.AfterFunc(compareAgain, func() { _ = s.compare(ctx) }) // what was removed before the events began
-			defer t.Stop()
+			defer s.compareLater(ctx)() // what was removed before the events began
 		}
 		again = true
 		return s.follow(ctx)
@@ -177,6 +176,23 @@ type subscription struct {
 	mu      sync.Mutex
 	known   map[driver.TaskID]bool
 	refused error // by f
+}
+
+// compareLater compares once more after some time. The function that it returns ends that, and waits for it.
+func (s *subscription) compareLater(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTimer(compareAgain)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			_ = s.compare(ctx)
+		case <-ctx.Done():
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // follow tells what one connection tells.
@@ -227,9 +243,23 @@ func (s *subscription) compare(ctx context.Context) error {
 		delete(before, t.ID)
 	}
 	for id := range before {
-		if s.tell(driver.Event{Task: id, State: driver.StateEnded, Removed: true, Time: time.Now()}) != nil {
+		if s.tellGone(ctx, id) != nil {
 			return nil
 		}
 	}
 	return nil
+}
+
+// tellGone tells that a task was removed, unless the events have told so meanwhile.
+func (s *subscription) tellGone(ctx context.Context, id driver.TaskID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.refused == nil && s.known[id] {
+		delete(s.known, id)
+		s.refused = s.f(driver.Event{Task: id, State: driver.StateEnded, Removed: true, Time: time.Now()})
+	}
+	return s.refused
 }
