@@ -24,7 +24,7 @@ test: ## all checks and all tests
 	@scripts/setup test
 	@scripts/check source
 	@scripts/with-docker -lock=test busybox,go,wharf,worker scripts/check tests
-	@scripts/with-containerd -lock=test "" scripts/check driver containerd
+	@scripts/with-containerd -lock=test busybox,worker scripts/check driver containerd
 	@scripts/with-podman -lock=test busybox,worker scripts/check driver podman
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
 	@scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
@@ -44,7 +44,7 @@ current: ## the tests of the drivers for Docker and containerd on current versio
 	@scripts/setup test
 	@current=$$(scripts/current-docker) && \
 		scripts/with-docker -lock=test -private -bin="$$current" busybox scripts/check driver docker && \
-		scripts/with-containerd -lock=test -bin="$$current" "" scripts/check driver containerd
+		scripts/with-containerd -lock=test -bin="$$current" busybox,worker scripts/check driver containerd
 
 check: ## the checks of the source alone; needs no Docker
 	@scripts/setup test

@@ -5,6 +5,8 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -66,6 +68,11 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 			refuse(w, r, &Problem{Type: problemType + "cross-origin", Title: "A page of another origin may not do this", Status: http.StatusForbidden, Detail: err.Error()})
 			return
 		}
+		if a.gate.Open && !ofThisMachine(r.Host) { // a page whose name leads here, for a time, is of the same origin
+			refuse(w, r, &Problem{Type: problemType + "misdirected", Title: "This is not the machine that was asked for", Status: http.StatusMisdirectedRequest,
+				Detail: fmt.Sprintf("without tokens only localhost is served, and not %q", shortened(r.Host))})
+			return
+		}
 		probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" // a busy neighbour shall not have the service taken for dead
 		if !probe && !a.meter.allows(origin.Of(a.client(r)), time.Now()) {
 			refuse(w, r, errTooFast)
@@ -86,6 +93,15 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 		}
 		refuse(w, r, p)
 	})
+}
+
+// ofThisMachine reports whether a request's host is this machine by a name that nobody else can give.
+func ofThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // plainAnswer takes an answer whose words nobody wants.

@@ -38,6 +38,9 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 			return w, false, err
 		}
 	}
+	if p.fleet.doomed(id) {
+		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being deleted; try again", id)
+	}
 	if w, ok := p.fleet.worker(id); ok {
 		return w, false, p.finished(ctx, id)
 	}

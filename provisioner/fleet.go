@@ -250,24 +250,52 @@ func (f *fleet) freeReader(m *member) {
 }
 
 // unmark notes that a worker was not deleted after all.
-func (f *fleet) unmark(id string) {
+func (f *fleet) unmark(task driver.TaskID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m := f.byID[id]; m != nil {
+	if m := f.byTask[task]; m != nil {
 		m.deleted = false
 	}
 }
 
-// mark notes that this provisioner deletes a worker, and returns its task.
-func (f *fleet) mark(id string) (driver.Task, bool) {
+// mark notes that this provisioner deletes a worker, and returns its task, which must be that of the argument, if that is not empty.
+func (f *fleet) mark(id string, of driver.TaskID) (driver.Task, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.byID[id]
-	if m == nil {
+	if m == nil || of != "" && m.task.ID != of {
 		return driver.Task{}, false
 	}
 	m.deleted = true
 	return m.task, true
+}
+
+// doomed reports whether this provisioner is deleting a worker.
+func (f *fleet) doomed(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byID[id]
+	return m != nil && m.deleted
+}
+
+// finished is a worker that has ended and is kept, with the task that it had.
+type finished struct {
+	Worker
+	task driver.TaskID
+}
+
+// kept returns the workers that have ended, and that nobody has taken everything from or deletes, in the order of their ends.
+func (f *fleet) kept() []finished {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var kept []finished
+	for _, m := range f.byID {
+		if w := m.shown(); w.State.Final() && w.Ended != nil && !m.deleted && !m.released {
+			kept = append(kept, finished{w, m.task.ID})
+		}
+	}
+	slices.SortFunc(kept, func(a, b finished) int { return a.Ended.Compare(*b.Ended) })
+	return kept
 }
 
 // task returns the task of a worker.

@@ -82,7 +82,7 @@ type lagging struct {
 
 func (l *lagging) List(ctx context.Context, o driver.ListOptions) ([]driver.Task, error) {
 	tasks, err := l.Driver.List(ctx, o)
-	if l.hold != nil {
+	if l.hold != nil && o.Labels[provisioner.LabelWorker] == "" { // one of all workers
 		l.hold()
 	}
 	return tasks, err

@@ -164,7 +164,8 @@ func (p *Provisioner) Ready(ctx context.Context) error {
 	p.probe.Lock()
 	defer p.probe.Unlock()
 	if time.Since(p.probe.at) > 2*time.Second {
-		ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("the runtime does not answer within five seconds"))
+		ctx, cancel := context.WithTimeoutCause(p.ctx, 5*time.Second, // not that of who asks, whose end says nothing of the runtime
+			errors.New("the runtime does not answer within five seconds"))
 		defer cancel()
 		_, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleSlot}})
 		if p.probe.err = err; ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -43,11 +44,31 @@ func (p *Provisioner) finishRemoval(m *member) error {
 	}
 	ctx, cancel := within(p.ctx, removeBound)
 	defer cancel()
-	err := p.remove(ctx, m.worker.ID, task)
+	tasks, err := p.standing(ctx, m.worker.ID)
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks { // of one that is several containers, one may be gone
+		if t.ID == task.ID && t.State != driver.StateEnded {
+			return errdefs.ErrUnavailable.WithMessage("the runtime does not find its log, and lists it as " + t.State.String())
+		}
+	}
+	err = p.remove(ctx, m.worker.ID, task)
 	if err == nil {
 		p.log.Info("a worker was removed by others", "worker", m.worker.ID)
 	}
 	return err
+}
+
+// standing asks the runtime for the tasks that a worker has now.
+func (p *Provisioner) standing(ctx context.Context, id string) ([]driver.Task, error) {
+	return p.cfg.Driver.List(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+}
+
+// stands asks the runtime whether a worker's task is there.
+func (p *Provisioner) stands(ctx context.Context, id string, task driver.TaskID) (bool, error) {
+	tasks, err := p.standing(ctx, id)
+	return slices.ContainsFunc(tasks, func(t driver.Task) bool { return t.ID == task }), err
 }
 
 // readOnce reads to the end. What was there before this provisioner is read first, of a few workers at a time: there may be many. Of a worker that has ended, and
@@ -156,20 +177,33 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 	switch {
 	case deleted: // whoever does that sweeps
 	case released:
-		p.spawn(func() { p.dismiss(m.worker.ID) })
+		p.spawn(func() { p.dismiss(m.worker.ID, m.task.ID) })
 	default:
-		if _, err := p.sweep(p.ctx, m.worker.ID, m.task.ID); err != nil && p.ctx.Err() == nil {
-			p.log.Warn("what a worker has left is not removed yet", "worker", m.worker.ID, "error", err)
+		p.spawn(func() { p.sweepUntil(m) })
+	}
+}
+
+// sweepUntil removes what a worker has left that was not deleted, and tries until nothing is.
+func (p *Provisioner) sweepUntil(m *member) {
+	wait := backoff{}
+	for {
+		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
+		if err == nil || p.ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("what a worker has left is not removed yet; trying again", "worker", m.worker.ID, "error", err)
+		if !p.pause(wait.next()) {
+			return
 		}
 	}
 }
 
 // dismiss removes a worker that everything was taken from, and tries until it is gone.
-func (p *Provisioner) dismiss(id string) {
+func (p *Provisioner) dismiss(id string, task driver.TaskID) {
 	p.log.Info("everything was taken from a worker", "worker", id)
 	wait := backoff{}
 	for {
-		err := p.Delete(p.ctx, id)
+		err := p.delete(p.ctx, id, task)
 		if err == nil || errors.Is(err, ErrNoWorker) || p.ctx.Err() != nil {
 			return
 		}
@@ -186,17 +220,13 @@ const exitCancelled = 130
 // sweep removes what a worker that has ended has left on the runtime, and returns how much that was. It looks until there is nothing: what a worker asked for in its last
 // moment the runtime may make only now. It ceases when the worker's ID is that of another task, which may be building.
 func (p *Provisioner) sweep(ctx context.Context, worker string, of driver.TaskID) (swept int, err error) {
-	d := p.cfg.Builds
-	if d == nil {
+	if p.cfg.Builds == nil {
 		return 0, nil
 	}
 	by := driver.ListOptions{Labels: map[string]string{LabelWorker: worker}}
 	for range 10 {
-		if now, there := p.fleet.task(worker); there && now.ID != of {
-			return swept, nil
-		}
 		ctx, cancel := within(ctx, removeBound)
-		n, err := sweepOnce(ctx, d, by)
+		n, err := p.sweepOnce(ctx, worker, of, by)
 		cancel()
 		swept += n
 		if err != nil || n == 0 {
@@ -207,7 +237,12 @@ func (p *Provisioner) sweep(ctx context.Context, worker string, of driver.TaskID
 	return swept, fmt.Errorf("worker %s leaves more and more", worker)
 }
 
-func sweepOnce(ctx context.Context, d driver.Driver, by driver.ListOptions) (n int, err error) {
+func (p *Provisioner) sweepOnce(ctx context.Context, worker string, of driver.TaskID, by driver.ListOptions) (n int, err error) {
+	d := p.cfg.Builds
+	others, err := p.standing(ctx, worker) // this provisioner's own view may be old
+	if err != nil || slices.ContainsFunc(others, func(t driver.Task) bool { return t.ID != of }) {
+		return 0, err
+	}
 	tasks, err := d.List(ctx, by)
 	if err != nil {
 		return 0, err

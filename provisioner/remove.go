@@ -16,13 +16,20 @@ import (
 
 // Delete stops a worker, whatever it does, and removes it with all that it has made: a build that runs has Config.Grace to end. It returns when that is done, and goes
 // on also when ctx ends before. It may be repeated until nothing is left, also where the worker itself is gone. Errors: ErrNoWorker; ErrClosing; Unavailable.
-func (p *Provisioner) Delete(ctx context.Context, id string) error {
-	task, there := p.fleet.mark(id)
-	if !there { // another provisioner may just have made it
+func (p *Provisioner) Delete(ctx context.Context, id string) error { return p.delete(ctx, id, "") }
+
+// delete deletes a worker, if of is its task or empty: one that was made anew since somebody decided that is another.
+func (p *Provisioner) delete(ctx context.Context, id string, of driver.TaskID) error {
+	task, there := p.fleet.mark(id, of)
+	switch {
+	case there:
+	case of != "":
+		return fmt.Errorf("worker %q: %w", id, ErrNoWorker)
+	default: // another provisioner may just have made it
 		if err := p.refresh(ctx); err != nil {
 			return err
 		}
-		task, there = p.fleet.mark(id)
+		task, there = p.fleet.mark(id, of)
 	}
 	done := make(chan error, 1)
 	accepted := p.spawn(func() {
@@ -34,7 +41,7 @@ func (p *Provisioner) Delete(ctx context.Context, id string) error {
 		}
 		err := p.remove(ctx, id, task)
 		if err != nil {
-			p.fleet.unmark(id)
+			p.fleet.unmark(task.ID)
 		}
 		done <- err
 	})
@@ -126,27 +133,27 @@ func removeVolumes(ctx context.Context, d driver.Driver, by driver.ListOptions, 
 
 // Prune deletes the workers that have ended longer ago than that, and returns their IDs.
 func (p *Provisioner) Prune(ctx context.Context, longer time.Duration) ([]string, error) {
-	var old []string
-	for _, w := range p.Workers() {
-		if w.State.Final() && w.Ended != nil && time.Since(*w.Ended) >= longer {
-			old = append(old, w.ID)
+	var old []finished
+	for _, w := range p.fleet.kept() {
+		if time.Since(*w.Ended) >= longer {
+			old = append(old, w)
 		}
 	}
 	return p.deleteAll(ctx, old)
 }
 
 // deleteAll deletes workers, several at once, and returns the IDs of those that it has deleted.
-func (p *Provisioner) deleteAll(ctx context.Context, ids []string) (deleted []string, err error) {
+func (p *Provisioner) deleteAll(ctx context.Context, old []finished) (deleted []string, err error) {
 	var mu sync.Mutex
 	var errs []error
-	forAll(ids, func(id string) {
-		err := p.Delete(ctx, id)
+	forAll(old, func(w finished) {
+		err := p.delete(ctx, w.ID, w.task)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
-			deleted = append(deleted, id)
+			deleted = append(deleted, w.ID)
 		} else if !errors.Is(err, ErrNoWorker) {
-			errs = append(errs, fmt.Errorf("worker %s: %w", id, err))
+			errs = append(errs, fmt.Errorf("worker %s: %w", w.ID, err))
 		}
 	})
 	slices.Sort(deleted)

@@ -58,7 +58,7 @@ func fleetOfAll(t *testing.T, y *yard) []string {
 }
 
 func ask200(h http.Handler, path string) (int, string) {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w.Code, w.Body.String()

@@ -253,8 +253,15 @@ func (p *Provisioner) start(task driver.TaskID, id string, slots []slot) {
 			p.log.Warn("another provisioner starts a worker that could not be started here", "worker", id)
 			return
 		case errdefs.IsNotFound(err): // nothing has told of its removal
-			p.fleet.removed(task)
-			return
+			var stands bool
+			if stands, err = p.stands(p.ctx, id, task); err == nil && stands {
+				err = p.refuse(task, id, errors.New("the runtime does not find it, and lists it"))
+			} else if err == nil {
+				p.fleet.removed(task)
+			}
+			if err == nil {
+				return
+			}
 		case !errdefs.IsUnavailable(err) && !errdefs.IsCanceled(err) && !errdefs.IsDeadlineExceeded(err):
 			p.log.Error("a worker cannot be started", "worker", id, "error", err)
 			if err = p.refuse(task, id, err); err == nil {

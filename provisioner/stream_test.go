@@ -270,12 +270,12 @@ func TestStreamSlow(t *testing.T) {
 	for range slow {
 		c := l.dial()
 		defer c.Close()
-		if _, err := c.Write([]byte("GET /api/worker?watch=true&slow HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		if _, err := c.Write([]byte("GET /api/worker?watch=true&slow HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	fast := l.dial()
-	if _, err := fast.Write([]byte("GET /api/worker?watch=true HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+	if _, err := fast.Write([]byte("GET /api/worker?watch=true HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	res, err := http.ReadResponse(bufio.NewReader(fast), nil)

@@ -3,7 +3,6 @@ package provisioner
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,15 +38,9 @@ func (p *Provisioner) tidy() {
 
 // expire deletes the workers that were kept for long enough, and the oldest of those that are too many.
 func (p *Provisioner) expire(ctx context.Context, now time.Time) error {
-	var ended []Worker
-	for _, w := range p.Workers() {
-		if w.State.Final() && w.Ended != nil {
-			ended = append(ended, w)
-		}
-	}
-	slices.SortFunc(ended, func(a, b Worker) int { return a.Ended.Compare(*b.Ended) })
+	ended := p.fleet.kept()
 	tooMany := max(0, len(ended)-p.cfg.Limits.Finished)
-	var old []string
+	var old []finished
 	for i, w := range ended {
 		switch {
 		case i < tooMany:
@@ -57,7 +50,7 @@ func (p *Provisioner) expire(ctx context.Context, now time.Time) error {
 		default:
 			continue
 		}
-		old = append(old, w.ID)
+		old = append(old, w)
 	}
 	_, err := p.deleteAll(ctx, old)
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,7 +88,12 @@ func (d *Driver) taskOf(ctx context.Context, p *core.Pod) (driver.Task, error) {
 	return t, nil
 }
 
+// stateTime is how long a pod may take to say how it stands: that of a node that cannot be reached must not keep a list from the others.
+const stateTime = 5 * time.Second
+
 func (d *Driver) stateCall(ctx context.Context, pod string) (*wire.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTime)
+	defer cancel()
 	c, err := d.call(ctx, pod, wire.Request{Op: wire.OpState})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -63,7 +62,11 @@ func (d *Driver) start(ctx context.Context, id driver.TaskID) error {
 		if d.stoppedByKeeper(ctx, p) {
 			return nil
 		}
-		return driver.WithClass(cmp.Or[error](classOfWords(err.Error()), errdefs.ErrFailedPrecondition), "%s", err)
+		class := classOfWords(err.Error())
+		if class == nil || class == errdefs.ErrNotFound { // it is the image that is not there, and not the task
+			class = errdefs.ErrFailedPrecondition
+		}
+		return driver.WithClass(class, "%s", err)
 	}
 	prefixes, err := d.prefixes(ctx, p)
 	if err != nil {

@@ -231,7 +231,7 @@ func (p *provisioning) serve(ctx, force context.Context, service *provisioner.Pr
 	}
 	select {
 	case <-ran:
-	case <-force.Done():
+	case <-bounded.Done(): // a deletion under way can be repeated
 	}
 	return nil
 }

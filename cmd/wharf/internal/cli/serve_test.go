@@ -293,7 +293,7 @@ func TestServeLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	fmt.Fprint(silent[0], "Host: x\r\nConnection: close\r\n\r\n")
+	fmt.Fprint(silent[0], "Host: localhost\r\nConnection: close\r\n\r\n")
 	if text, err := io.ReadAll(silent[0]); err != nil || !strings.Contains(string(text), "200 OK") {
 		t.Errorf("a slow client gets %q, %v", text, err)
 	}
