@@ -25,7 +25,7 @@ func (p *Provisioner) read(m *member) {
 		case err == nil, p.ctx.Err() != nil:
 			return
 		case errdefs.IsNotFound(err):
-			if err = p.finishRemoval(m); err == nil {
+			if err = p.finishRemoval(m, tries >= 3); err == nil {
 				return
 			}
 		}
@@ -36,8 +36,9 @@ func (p *Provisioner) read(m *member) {
 	}
 }
 
-// finishRemoval takes away what there is of a worker whose task is gone, or whose removal has begun: whoever did that may have died over it.
-func (p *Provisioner) finishRemoval(m *member) error {
+// finishRemoval takes away what there is of a worker whose task is gone, or, if its log is not found time and again, whose removal has begun: whoever did that may have died
+// over it.
+func (p *Provisioner) finishRemoval(m *member, again bool) error {
 	task, stays := p.fleet.abandoned(m)
 	if !stays {
 		return nil
@@ -49,7 +50,7 @@ func (p *Provisioner) finishRemoval(m *member) error {
 		return err
 	}
 	for _, t := range tasks { // of one that is several containers, one may be gone
-		if t.ID == task.ID && t.State != driver.StateEnded {
+		if t.ID == task.ID && (t.State != driver.StateEnded || !again) {
 			return errdefs.ErrUnavailable.WithMessage("the runtime does not find its log, and lists it as " + t.State.String())
 		}
 	}
