@@ -162,8 +162,8 @@ func TestWatchHealsStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := follow(t.Context(), c, provisioner.Running)
-	until(t, running, "1 running")
+	until(t, follow(t.Context(), c), "1 running")
+	running := follow(t.Context(), c, provisioner.Running) // it runs before: what is told first ends with "synced"
 	until(t, running, "synced")
 	o.breakDown(noGateway)
 	until(t, running, "lost")
