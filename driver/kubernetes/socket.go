@@ -150,8 +150,11 @@ func (s *socket) next() error {
 		_, err = io.Copy(&s.said, r)
 	case channelStatus:
 		var status meta.Status
-		if err := json.NewDecoder(r).Decode(&status); err != nil || status.Status == meta.StatusSuccess {
+		if err := json.NewDecoder(r).Decode(&status); err != nil {
 			return s.why(err)
+		}
+		if status.Status == meta.StatusSuccess {
+			return nil // what it has printed may come behind; the server closes the connection when there is no more
 		}
 		return s.why(errors.New(status.Message))
 	}
