@@ -196,6 +196,21 @@ func (p *Provisioner) fetch() {
 	}
 }
 
+// persist repeats f, longer and longer apart, until it is done or this provisioner ends, and tells each time that it has failed.
+func (p *Provisioner) persist(f func() error, failed string, about ...any) {
+	wait := backoff{}
+	for {
+		err := f()
+		if err == nil || p.ctx.Err() != nil {
+			return
+		}
+		p.log.Warn(failed, append(about, "error", err)...)
+		if !p.pause(wait.next()) {
+			return
+		}
+	}
+}
+
 // backoff grows from a fifth of a second to ten seconds.
 type backoff struct{ last time.Duration }
 

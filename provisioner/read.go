@@ -63,7 +63,7 @@ func (p *Provisioner) finishRemoval(m *member, again bool) error {
 
 // standing asks the runtime for the tasks that a worker has now.
 func (p *Provisioner) standing(ctx context.Context, id string) ([]driver.Task, error) {
-	return p.cfg.Driver.List(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+	return p.cfg.Driver.List(ctx, ofWorker(id))
 }
 
 // stands asks the runtime whether a worker's task is there.
@@ -186,33 +186,21 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 
 // sweepUntil removes what a worker has left that was not deleted, and tries until nothing is.
 func (p *Provisioner) sweepUntil(m *member) {
-	wait := backoff{}
-	for {
+	p.persist(func() error {
 		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
-		if err == nil || p.ctx.Err() != nil {
-			return
-		}
-		p.log.Warn("what a worker has left is not removed yet; trying again", "worker", m.worker.ID, "error", err)
-		if !p.pause(wait.next()) {
-			return
-		}
-	}
+		return err
+	}, "what a worker has left is not removed yet; trying again", "worker", m.worker.ID)
 }
 
 // dismiss removes a worker that everything was taken from, and tries until it is gone.
 func (p *Provisioner) dismiss(id string, task driver.TaskID) {
 	p.log.Info("everything was taken from a worker", "worker", id)
-	wait := backoff{}
-	for {
-		err := p.delete(p.ctx, id, task)
-		if err == nil || errors.Is(err, ErrNoWorker) || p.ctx.Err() != nil {
-			return
+	p.persist(func() error {
+		if err := p.delete(p.ctx, id, task); !errors.Is(err, ErrNoWorker) {
+			return err
 		}
-		p.log.Warn("a worker that was released is not removed yet; trying again", "worker", id, "error", err)
-		if !p.pause(wait.next()) {
-			return
-		}
-	}
+		return nil
+	}, "a worker that was released is not removed yet; trying again", "worker", id)
 }
 
 // exitCancelled is the exit code of a worker whose build was cancelled.

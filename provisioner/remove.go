@@ -80,7 +80,7 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	if task.State < driver.StateStarting { // as far as this provisioner knew
 		_, err = p.sweep(ctx, id, task.ID)
 	}
-	_, left := removeVolumes(ctx, d, workerVolumes(id), func(v driver.Volume) bool { return v.Name == volumeName(task) })
+	_, left := removeVolumes(ctx, d, ofWorker(id), func(v driver.Volume) bool { return v.Name == volumeName(task) })
 	_, notes := removeVolumes(ctx, d, notesOf(id, task.ID), all)
 	return errors.Join(err, left, notes)
 }
@@ -95,7 +95,7 @@ func (p *Provisioner) removeLeft(ctx context.Context, id string) error {
 		return none
 	}
 	swept, err := p.sweep(ctx, id, "")
-	n, left := removeVolumes(ctx, p.cfg.Driver, workerVolumes(id), func(v driver.Volume) bool {
+	n, left := removeVolumes(ctx, p.cfg.Driver, ofWorker(id), func(v driver.Volume) bool {
 		_, making := p.making.Load(v.Name)
 		return !making
 	})
@@ -109,7 +109,8 @@ func (p *Provisioner) removeLeft(ctx context.Context, id string) error {
 	return nil
 }
 
-func workerVolumes(id string) driver.ListOptions {
+// ofWorker selects what is a worker's own, its task and its volumes.
+func ofWorker(id string) driver.ListOptions {
 	return driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}}
 }
 

@@ -71,17 +71,7 @@ func (p *Provisioner) free(s slot) {
 	}
 	p.spawn(func() {
 		defer p.freeing.Delete(s.id)
-		wait := backoff{}
-		for {
-			err := p.cfg.Driver.RemoveVolume(p.ctx, s.id)
-			if err == nil || p.ctx.Err() != nil {
-				break
-			}
-			p.log.Warn("a slot is not given back yet; trying again", "limit", s.limit, "worker", s.worker, "error", err)
-			if !p.pause(wait.next()) {
-				break
-			}
-		}
+		p.persist(func() error { return p.cfg.Driver.RemoveVolume(p.ctx, s.id) }, "a slot is not given back yet; trying again", "limit", s.limit, "worker", s.worker)
 	})
 }
 
