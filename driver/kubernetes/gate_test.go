@@ -9,19 +9,12 @@ import (
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/driver/drivertest"
 	"github.com/wharfci/wharf/driver/internal/survive"
-	"github.com/wharfci/wharf/driver/kubernetes"
 )
 
 // A task behind a gate is starting from when Start lifts that, also while no node takes its pod and while its images are pulled.
 func TestStartsBehindGate(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner, cfg.Gate = "survive", true
-	d, err := kubernetes.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := s.gate(nil)
 	told := s.events()
 	s.cordon(true)
 	defer s.cordon(false)
@@ -67,13 +60,7 @@ func TestStartsBehindGate(t *testing.T) {
 // Who listens only when a task has been started is told of nothing that it has left behind.
 func TestStartsBeforeListener(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner, cfg.Gate = "survive", true
-	d, err := kubernetes.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := s.gate(nil)
 	id, err := d.Create(t.Context(), program("gated", survive.Waits...))
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +81,7 @@ func TestStartsBeforeListener(t *testing.T) {
 // An image that is not there shows in the reason of a task that is starting.
 func TestStartsWithoutImage(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner, cfg.Gate = "survive", true
-	d, err := kubernetes.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := s.gate(nil)
 	spec := program("gated", "exit", "0")
 	spec.Container.Image = drivertest.Image + "-missing"
 	id, err := d.Create(t.Context(), spec)

@@ -55,6 +55,19 @@ func holding(cfg kubernetes.Config, method, kind string) (d driver.Driver, h *he
 	return d, h, err
 }
 
+// holding is the function of that name for a driver of this site, behind a gate or not, that is closed with the test.
+func (s *site) holding(gate bool, method, kind string) (driver.Driver, *held) {
+	s.t.Helper()
+	cfg := s.Config
+	cfg.Owner, cfg.Gate = "survive", gate
+	d, h, err := holding(cfg, method, kind)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { d.Close() })
+	return d, h
+}
+
 // secretive is a task that prints its secret.
 func secretive() driver.TaskSpec {
 	spec := program("half", "cat", "/run/secrets/one")
@@ -135,13 +148,7 @@ func TestMakerIsKilled(t *testing.T) {
 // Someone else looks at a task while it is made, and is told when it is complete.
 func TestSeenInMaking(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner = "survive"
-	maker, h, err := holding(cfg, http.MethodPost, "secrets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer maker.Close()
+	maker, h := s.holding(false, http.MethodPost, "secrets")
 	told := s.events()
 	created := make(chan error, 1)
 	go func() {
@@ -171,13 +178,7 @@ func TestSeenInMaking(t *testing.T) {
 // A task is removed by someone else while it is made: the maker is told, and what it made meanwhile is gone.
 func TestRemovedInMaking(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner = "survive"
-	maker, h, err := holding(cfg, http.MethodPost, "secrets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer maker.Close()
+	maker, h := s.holding(false, http.MethodPost, "secrets")
 	told := s.events()
 	created := make(chan error, 1)
 	go func() {

@@ -183,13 +183,7 @@ func TestStopsInCreate(t *testing.T) {
 	for name, secret := range map[string]bool{"while its Secret is made": true, "while no node takes its pod": false} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			cfg := s.Config
-			cfg.Owner = "survive"
-			maker, h, err := holding(cfg, http.MethodPost, "secrets")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer maker.Close()
+			maker, h := s.holding(false, http.MethodPost, "secrets")
 			told := s.events()
 			spec := program("unit", "print", "ran")
 			if secret {
@@ -221,13 +215,7 @@ func TestStopsInCreate(t *testing.T) {
 // Stop comes first, while Start is about to lift the gate: the gate stays, and nothing starts.
 func TestStopComesBeforeStart(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner, cfg.Gate = "survive", true
-	d, h, err := holding(cfg, http.MethodPatch, "pods")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, h := s.holding(true, http.MethodPatch, "pods")
 	id := s.created(d, program("unit", "print", "ran"))
 	started := make(chan error, 1)
 	go func() { started <- d.Start(t.Context(), id) }()
@@ -248,13 +236,7 @@ func TestStopComesBeforeStart(t *testing.T) {
 // Start comes first, while Stop is about to record that there was none: what was started is ended as any task that runs.
 func TestStartComesBeforeStop(t *testing.T) {
 	s := newSite(t)
-	cfg := s.Config
-	cfg.Owner, cfg.Gate = "survive", true
-	d, h, err := holding(cfg, http.MethodPatch, "pods")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, h := s.holding(true, http.MethodPatch, "pods")
 	id := s.created(d, program("unit", survive.Waits...))
 	stopped := make(chan error, 1)
 	go func() { stopped <- d.Stop(context.Background(), id, driver.StopOptions{}) }()
