@@ -139,7 +139,7 @@ const (
 type Secret struct {
 	// Name says what it is, in errors; the value never appears there.
 	Name string
-	// Path is the absolute path of the file in each container that has it.
+	// Path is the absolute path of the file in each container that has it. Directories that are missing are made, for all to enter (mode 0755).
 	Path string
 	// Containers are the names of the containers that have the file, [MainContainer] for the main one; the others do not see it. Empty is all.
 	Containers []string

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/oci"
@@ -56,15 +57,24 @@ func (d *Driver) create(ctx context.Context, spec *driver.TaskSpec) (driver.Task
 	if err != nil {
 		return "", err
 	}
+	m.sweep(ctx)
+	making, err := m.lockMaking(m.h)
+	if err != nil {
+		return "", err
+	}
+	defer making.Close()
 	if err = m.make(ctx, imgs); err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		clean, cancel := detached(ctx)
 		defer cancel()
-		return "", errors.Join(err, m.undo(clean))
+		if undoErr := m.undo(clean); undoErr != nil {
+			return "", errors.Join(err, undoErr) // the file stays, for the next one to sweep up
+		}
+		return "", errors.Join(err, os.Remove(making.Name()))
 	}
-	return driver.TaskID(m.h.String()), nil
+	return driver.TaskID(m.h.String()), os.Remove(making.Name())
 }
 
 // undo takes away what a failed making left. The main container is another task's if the name was taken meanwhile.
@@ -157,8 +167,7 @@ func (m *maker) make(ctx context.Context, imgs []*rootImage) error {
 	if err := m.writeSecrets(); err != nil {
 		return err
 	}
-	// Until its container refers to it, a lease keeps a snapshot from being collected as garbage; when the process dies, not for ever.
-	leased, release, err := m.client.WithLease(ctx)
+	leased, release, err := m.client.WithLease(ctx, leases.WithID(leaseOf(m.h)), leases.WithExpiration(leaseTime))
 	if err != nil {
 		return err
 	}

@@ -61,8 +61,7 @@
 // systems are not. Commands run by Exec end with their context, but not what they started. Services are ended, when the
 // main container has, by any process that called Start or Logs and still lives; when there is none, they run until
 // Remove. A machine that was restarted has no networks of before: tasks not yet started, and sandboxes, must be made again.
-// A process that is killed while it makes a task leaves what had no record yet: a directory, a network namespace
-// without an address, and a snapshot, which containerd removes when its lease has expired.
+// What a process has left that was killed while it made a task goes with the next Create or List of its owner.
 // In the process namespace of a container, as workers are, the driver cannot end a shim that hangs, and says so.
 // A KILL that this package did not send is held back for up to a second: a removal by others begins with one. After the last
 // task, the two bridges, without anything on them, and their firewall chains stay.

@@ -36,6 +36,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 	if err != nil {
 		return nil, err
 	}
+	d.sweep(ctx)
 	want := withPrefix(opts.Labels)
 	list := make([]driver.Task, 0, len(mains))
 	for _, c := range mains {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,7 +96,7 @@ func (d *Driver) removeSandbox(ctx context.Context, id driver.SandboxID) error {
 	if err := d.leaveNetwork(ctx, uid); err != nil {
 		return err
 	}
-	return os.RemoveAll(dir)
+	return removeTree(dir, uid)
 }
 
 // ListSandboxes returns the owner's sandboxes. See [driver.Sandboxer].

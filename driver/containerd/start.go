@@ -54,20 +54,11 @@ func (d *Driver) startTask(ctx context.Context, id driver.TaskID) error {
 // lockTask makes transitions of a task exclusive among processes. It is held for as long as one container takes
 // to start, and freed by the kernel when the process dies.
 func (d *Driver) lockTask(h handle) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(d.taskDir(h), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := lockFile(filepath.Join(d.taskDir(h), "lock"), os.O_RDWR|os.O_CREATE, unix.LOCK_EX)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, driver.WithClass(errdefs.ErrNotFound, "the task was removed")
 	}
 	if err != nil {
-		return nil, err
-	}
-	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
 		return nil, err
 	}
 	return func() { f.Close() }, nil

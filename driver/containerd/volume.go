@@ -55,7 +55,12 @@ func publish(parent string, r record, sub ...string) error {
 	if err := os.MkdirAll(parent, 0o711); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, ".new-")
+	lock, err := lockFile(parent, os.O_RDONLY, unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	tmp, err := os.MkdirTemp(parent, prefixNew)
 	if err != nil {
 		return err
 	}
@@ -221,11 +226,7 @@ func (d *Driver) removeVolume(ctx context.Context, id driver.VolumeID) error {
 	if len(users) > 0 {
 		return inUse
 	}
-	gone := filepath.Join(d.volumesDir(), ".gone-"+volumeUID(id))
-	if err := os.Rename(dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(gone)
+	return removeTree(dir, volumeUID(id))
 }
 
 // ListVolumes returns the owner's volumes by name. See [driver.Driver].

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,50 +23,58 @@ import (
 // secrets writes secrets into a container that was made and not started: so they show in
 // no configuration.
 func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
-	if len(secrets) == 0 {
-		return nil
-	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	seen := map[string]bool{}
+	files := map[string][]driver.Secret{}
 	for _, s := range secrets {
-		if err := m.parents(ctx, w, id, path.Dir(path.Clean(s.Path)), seen); err != nil {
-			return err
-		}
-		mode := int64(s.Mode)
-		if mode == 0 {
-			mode = 0o400
-		}
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Clean(s.Path), "/"), Mode: mode, Uid: s.UID, Size: int64(len(s.Value)), ModTime: time.Now()}
-		if err := w.WriteHeader(h); err != nil {
-			return err
-		}
-		if _, err := w.Write(s.Value); err != nil {
+		dir := path.Dir(path.Clean(s.Path))
+		files[dir] = append(files[dir], s)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(files)) {
+		if err := m.putFiles(ctx, id, dir, files[dir]); err != nil {
 			return err
 		}
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	_, err := m.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: &buf, AllowOverwriteDirWithFile: true})
-	return err
+	return nil
 }
 
-// parents writes entries for the directories that the container does not have yet: the daemon
-// would make them so that only root can enter, and would change those that are there.
-func (m *maker) parents(ctx context.Context, w *tar.Writer, id, dir string, seen map[string]bool) error {
-	if dir == "/" || seen[dir] {
-		return nil
+// putFiles writes files into a directory. As long as the container does not have it, it begins one further up, and makes those below: the daemon
+// would make them so that only root can enter, and would change those that are there. Each call starts a process of the daemon, so nothing is asked before.
+func (m *maker) putFiles(ctx context.Context, id, dir string, files []driver.Secret) error {
+	for top := dir; ; top = path.Dir(top) {
+		tree, err := tarOf(top, dir, files)
+		if err != nil {
+			return err
+		}
+		_, err = m.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: top, Content: tree, AllowOverwriteDirWithFile: true})
+		if top == "/" || !errdefs.IsNotFound(err) {
+			return err
+		}
 	}
-	seen[dir] = true
-	_, err := m.api.ContainerStatPath(ctx, id, client.ContainerStatPathOptions{Path: dir})
-	if err == nil || !errdefs.IsNotFound(err) {
-		return err
+}
+
+// tarOf is a tar of the directories from below top to dir, and of the files in it.
+func tarOf(top, dir string, files []driver.Secret) (io.Reader, error) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	below := ""
+	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(dir, top), "/"), "/") {
+		if part == "" {
+			continue
+		}
+		below += part + "/"
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: below, Mode: 0o755, ModTime: time.Now()}); err != nil {
+			return nil, err
+		}
 	}
-	if err := m.parents(ctx, w, id, path.Dir(dir), seen); err != nil {
-		return err
+	for _, s := range files {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: below + path.Base(path.Clean(s.Path)), Mode: int64(cmp.Or(s.Mode, 0o400)), Uid: s.UID, Size: int64(len(s.Value)), ModTime: time.Now()}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(s.Value); err != nil {
+			return nil, err
+		}
 	}
-	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Mode: 0o755, ModTime: time.Now()})
+	return &buf, w.Close()
 }
 
 // rootReason says why a container, made and not started, would run as user 0, or nothing if it would not.

@@ -36,6 +36,7 @@ func limits() []Case {
 		Case{ID: "allowed-host-network", Contract: allowed, Run: allowedHostNetwork},
 		Case{ID: "allowed-host-paths", Contract: allowed, Run: allowedHostPaths},
 		Case{ID: "secret-present", Contract: "Secrets are files in the containers of the task.", Run: secretPresent},
+		Case{ID: "secret-directories", Contract: "Directories of a secret's path that are missing are made, for all to enter; others keep their mode.", Run: secretDirectories},
 		Case{ID: "secret-of-one", Contract: "Containers are the names of the containers that have the file; the others do not see it.", Run: secretOfOne},
 		Case{ID: "secret-hidden", Contract: "Secrets are kept out of what the runtime shows: inspect, labels, arguments, events. The value never appears in errors.", Run: secretHidden},
 	)

@@ -46,6 +46,28 @@ func secretPresent(e *Env) {
 	}
 }
 
+// secretDirectories puts secrets into directories that are there, among them one that everybody may write to, and into new ones.
+func secretDirectories(e *Env) {
+	if !e.caps.Secrets {
+		return // secret-present shows that they are refused
+	}
+	places := []string{"/tmp/here", "/tmp/new/er/one", "/tmp/new/two", "/three"}
+	spec := e.spec(slices.Concat([]string{"stat", "/tmp", "/tmp/new", "/tmp/new/er", ";", "cat"}, places)...)
+	c := &spec.Container
+	c.Image, c.Entrypoint, c.User = e.suite.usersImage, []string{"/testprog"}, "1000"
+	for _, place := range places {
+		spec.Secrets = append(spec.Secrets, driver.Secret{Name: place, Path: place, Value: []byte(place), UID: 1000})
+	}
+	lines := e.succeed(spec).stdout()
+	want := []string{`"/tmp" dir 1777 0:0 `, `"/tmp/new" dir 0755 0:0 `, `"/tmp/new/er" dir 0755 0:0 `}
+	for _, place := range places {
+		want = append(want, fmt.Sprintf("%q", place))
+	}
+	if !slices.EqualFunc(lines, want, strings.HasPrefix) {
+		e.Errorf("the task sees %q; want lines that begin with %q", lines, want)
+	}
+}
+
 // secretOfOne gives an init container and the main one a secret each, at the same path.
 func secretOfOne(e *Env) {
 	const place = "/run/secrets/own"

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"path"
@@ -17,23 +18,15 @@ import (
 )
 
 // secrets writes secrets into a container that was made and not started: so they show in
-// no configuration.
+// no configuration. Directories that are not there the service makes so that everybody can enter them, and does not change the others.
 func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
 	if len(secrets) == 0 {
 		return nil
 	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	seen := map[string]bool{}
 	for _, s := range secrets {
-		if err := m.parents(ctx, w, id, path.Dir(path.Clean(s.Path)), seen); err != nil {
-			return err
-		}
-		mode := int64(s.Mode)
-		if mode == 0 {
-			mode = 0o400
-		}
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Clean(s.Path), "/"), Mode: mode, Uid: s.UID, Size: int64(len(s.Value)), ModTime: time.Now()}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Clean(s.Path), "/"), Mode: int64(cmp.Or(s.Mode, 0o400)), Uid: s.UID, Size: int64(len(s.Value)), ModTime: time.Now()}
 		if err := w.WriteHeader(h); err != nil {
 			return err
 		}
@@ -45,23 +38,6 @@ func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret)
 		return err
 	}
 	return m.unpack(ctx, id, "/", &buf)
-}
-
-// parents writes entries for the directories that the container does not have yet: the service
-// would make them so that only root can enter, and would change those that are there.
-func (m *maker) parents(ctx context.Context, w *tar.Writer, id, dir string, seen map[string]bool) error {
-	if dir == "/" || seen[dir] {
-		return nil
-	}
-	seen[dir] = true
-	err := m.stat(ctx, id, dir)
-	if err == nil || !errdefs.IsNotFound(err) {
-		return err
-	}
-	if err := m.parents(ctx, w, id, path.Dir(dir), seen); err != nil {
-		return err
-	}
-	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Mode: 0o755, ModTime: time.Now()})
 }
 
 // rootReason says why a container, made and not started, would run as user 0, or nothing if it would not.

@@ -47,6 +47,9 @@ var workerFiles = []string{
 // workerApplets are the tools beside the shell that Git's scripts and short helpers use.
 var workerApplets = []string{"basename", "cat", "cut", "dirname", "env", "expr", "grep", "rm", "sed", "sh", "sleep", "sort", "tr", "uname", "wc"}
 
+// workerDirs are there whatever is in them; the last is for the secrets of a worker, and spares the runtimes to look for it.
+var workerDirs = []string{"dev", "etc", "home", "proc", "run", "sys", "usr", "var", "run/wharf"}
+
 // workerTexts are files that no package has. What is in gitconfig is what "git lfs install --system" writes.
 var workerTexts = map[string]string{
 	"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home/nobody:/bin/sh\n",
@@ -77,7 +80,7 @@ func workerRecipe(arch, tag string, update bool) (recipe, error) {
 	if err != nil {
 		return recipe{}, err
 	}
-	ingredients := []string{fmt.Sprintf("%x", sha256.Sum256(w.binary)), at.String(), fmt.Sprint(workerFiles, workerApplets, workerTexts)}
+	ingredients := []string{fmt.Sprintf("%x", sha256.Sum256(w.binary)), at.String(), fmt.Sprint(workerFiles, workerApplets, workerTexts, workerDirs)}
 	for _, p := range packages.Packages {
 		ingredients = append(ingredients, p.String(), p.SHA256)
 	}
@@ -156,7 +159,7 @@ func (w worker) base(l *layer) error {
 		return err
 	}
 	seen := map[string]bool{}
-	for _, d := range []string{"dev", "etc", "home", "proc", "run", "sys", "usr", "var"} {
+	for _, d := range workerDirs {
 		l.parents(d, seen)
 	}
 	for _, d := range rootfs.Merged {
