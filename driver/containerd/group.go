@@ -28,13 +28,16 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	if err != nil {
 		return members{}, err
 	}
-	var g members
+	return membersOf(slices.DeleteFunc(list, func(c containers.Container) bool { return c.Labels[labelOwner] != d.owner })), nil
+}
+
+// membersOf sorts the containers of one task.
+func membersOf(list []containers.Container) (g members) {
 	for _, c := range list {
-		switch {
-		case c.Labels[labelOwner] != d.owner:
-		case c.Labels[labelKind] == kindInit:
+		switch c.Labels[labelKind] {
+		case kindInit:
 			g.inits = append(g.inits, c)
-		case c.Labels[labelKind] == kindService:
+		case kindService:
 			g.services = append(g.services, c)
 		}
 	}
@@ -45,7 +48,7 @@ func (d *Driver) group(ctx context.Context, h handle) (members, error) {
 	}
 	slices.SortFunc(g.inits, byIndex)
 	slices.SortFunc(g.services, byIndex)
-	return g, nil
+	return g
 }
 
 // supervisors keep the containers of tasks together, one goroutine a task, in every process that started or watches it.

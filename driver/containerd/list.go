@@ -23,27 +23,43 @@ func (d *Driver) List(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 	return list, driver.Wrap(ctx, "list", "", classify(err))
 }
 
-// mains returns the main containers of the owner.
-func (d *Driver) mains(ctx context.Context) ([]containers.Container, error) {
-	return d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==%q,labels.%q==%s", labelOwner, d.owner, labelKind, kindTask))
+// all returns the main containers of the owner, and the others by the task that they belong to.
+func (d *Driver) all(ctx context.Context) (mains []containers.Container, others map[string]members, err error) {
+	list, err := d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==%q", labelOwner, d.owner))
+	if err != nil {
+		return nil, nil, err
+	}
+	groups := map[string][]containers.Container{}
+	for _, c := range list {
+		if c.Labels[labelKind] == kindTask {
+			mains = append(mains, c)
+		} else {
+			groups[c.Labels[labelUID]] = append(groups[c.Labels[labelUID]], c)
+		}
+	}
+	others = map[string]members{}
+	for uid, list := range groups {
+		others[uid] = membersOf(list)
+	}
+	return mains, others, nil
 }
 
 func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
 	if err := driver.ValidLabels(opts.Labels); err != nil {
 		return nil, err
 	}
-	mains, err := d.mains(ctx)
+	d.sweep(ctx)
+	mains, others, err := d.all(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d.sweep(ctx)
 	want := withPrefix(opts.Labels)
 	list := make([]driver.Task, 0, len(mains))
 	for _, c := range mains {
 		if !matches(c.Labels, want) {
 			continue
 		}
-		t, err := d.taskOf(ctx, c)
+		t, err := d.taskOf(ctx, c, others[c.Labels[labelUID]])
 		if notFound(err) {
 			continue
 		}
@@ -56,7 +72,7 @@ func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 	return list, nil
 }
 
-func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Task, error) {
+func (d *Driver) taskOf(ctx context.Context, c containers.Container, others members) (driver.Task, error) {
 	h := d.handle(c.ID, c.Labels[labelUID])
 	t := driver.Task{ID: driver.TaskID(h.String()), Name: c.Labels[labelName], Labels: userLabels(c.Labels), Created: c.CreatedAt.UTC()}
 	s, err := d.statusOf(ctx, h, c)
@@ -71,8 +87,8 @@ func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Tas
 	case phaseCreated:
 		t.State = driver.StateCreated
 		if c.Labels[labelMembers] != "" {
-			t.State, t.Reason, err = d.groupState(ctx, h, c)
-			t.Incomplete = t.State == driver.StateUnknown && err == nil
+			t.State, t.Reason = d.groupState(h, c, others)
+			t.Incomplete = t.State == driver.StateUnknown
 		}
 	case phaseRunning:
 		t.State = driver.StateRunning
@@ -85,20 +101,16 @@ func (d *Driver) taskOf(ctx context.Context, c containers.Container) (driver.Tas
 }
 
 // groupState tells a task that was not started from one whose init containers or services are on their way.
-func (d *Driver) groupState(ctx context.Context, h handle, main containers.Container) (driver.State, string, error) {
-	g, err := d.group(ctx, h)
-	if err != nil {
-		return 0, "", err
-	}
+func (d *Driver) groupState(h handle, main containers.Container, g members) (driver.State, string) {
 	for _, c := range slices.Backward(g.all()) {
 		if !d.startedAt(h, c).IsZero() {
-			return driver.StateStarting, nameOf(c) + " was started", nil
+			return driver.StateStarting, nameOf(c) + " was started"
 		}
 	}
 	if !whole(main, g) {
-		return driver.StateUnknown, "its making has not ended, or broke off", nil
+		return driver.StateUnknown, "its making has not ended, or broke off"
 	}
-	return driver.StateCreated, "", nil
+	return driver.StateCreated, ""
 }
 
 // whole reports whether a task has all its containers.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -61,8 +62,10 @@ type maker struct {
 	spec    *driver.TaskSpec
 	uid     string
 	volumes map[driver.VolumeID]string
-	made    []string // ids of containers
-	unsure  bool     // a create may have worked although its answer did not arrive
+
+	mu     sync.Mutex
+	made   []string // ids of containers
+	unsure bool     // a create may have worked although its answer did not arrive
 }
 
 func (m *maker) make(ctx context.Context) (handle, error) {
@@ -81,14 +84,8 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 			}
 		}
 	}
-	for _, c := range members {
-		id, err := m.member(ctx, c, h.group, network)
-		if err != nil {
-			return handle{}, err
-		}
-		if c.kind == kindTask {
-			h.container = id
-		}
+	if h.container, err = m.makeMembers(ctx, members, h.group, network); err != nil {
+		return handle{}, err
 	}
 	if err := <-sandbox; err != nil || !m.inParts() {
 		return h, err
@@ -128,6 +125,31 @@ func (m *maker) holder(ctx context.Context, network *container.HostConfig) (*con
 		return nil, err
 	}
 	return &container.HostConfig{NetworkMode: container.NetworkMode("container:" + id)}, nil
+}
+
+// makeMembers makes the containers of the task at once, since a daemon starts a process to write secrets, and returns the id of the main one. By that, or by a
+// holder that is there already, List finds what is left if this process dies.
+func (m *maker) makeMembers(ctx context.Context, members []member, group string, network *container.HostConfig) (main string, err error) {
+	ids, errs := make([]string, len(members)), make([]error, len(members))
+	var all sync.WaitGroup
+	for i, c := range members {
+		one := func() { ids[i], errs[i] = m.member(ctx, c, group, network) }
+		if c.kind == kindTask && m.spec.Sandbox != "" {
+			one()
+		} else {
+			all.Go(one)
+		}
+	}
+	all.Wait()
+	for i, c := range members {
+		if errs[i] != nil {
+			return "", errs[i]
+		}
+		if c.kind == kindTask {
+			main = ids[i]
+		}
+	}
+	return main, nil
 }
 
 // member makes one container of the task, with its secrets, and returns its id.
@@ -236,6 +258,8 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 	if lost(err) {
 		res.ID, err = m.createAgain(dctx, options)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if err == nil {
 		m.made = append(m.made, res.ID)
 		return res.ID, context.Cause(ctx)

@@ -97,14 +97,14 @@ func (t *teller) tell(ctx context.Context, m *events.Message) error {
 	}
 	if labels[labelKind] != kindTask {
 		if (labels[labelKind] == kindInit || labels[labelKind] == kindService) && m.Action == events.ActionStart {
-			return t.all(ctx) // the task is starting
+			return t.begins(ctx, labels, time.Unix(0, m.TimeNano))
 		}
 		return nil
 	}
 	e := driver.Event{Task: driver.TaskID(handleOf(m.Actor.ID, labels).String()), Time: time.Unix(0, m.TimeNano)}
 	last := t.known[e.Task]
 	switch m.Action {
-	case events.ActionCreate:
+	case events.ActionCreate, events.ActionRename:
 		if incomplete(labels["name"]) {
 			return nil // it gets its name when it is complete
 		}
@@ -125,6 +125,20 @@ func (t *teller) tell(ctx context.Context, m *events.Message) error {
 		return nil
 	}
 	return t.change(e)
+}
+
+// begins tells that a task of several containers is starting, since one of them was started.
+func (t *teller) begins(ctx context.Context, labels map[string]string, at time.Time) error {
+	for id, state := range t.known {
+		if h, err := t.d.parse(string(id)); err != nil || h.group != labels[labelGroup] {
+			continue
+		}
+		if state >= driver.StateStarting {
+			return nil
+		}
+		return t.change(driver.Event{Task: id, State: driver.StateStarting, Reason: labels[labelContainer] + " is running", Time: at})
+	}
+	return t.all(ctx)
 }
 
 // exists keeps a repeated event from telling of a task that was removed long since.

@@ -70,13 +70,19 @@ type event struct {
 
 // Actions of events.
 const (
-	actionCreate = "create"
-	actionInit   = "init"
-	actionStart  = "start"
-	actionDied   = "died"
-	actionRemove = "remove"
-	actionKill   = "kill"
-	actionStop   = "stop"
+	actionCreate   = "create"
+	actionRename   = "rename"
+	actionInit     = "init"
+	actionStart    = "start"
+	actionDied     = "died"
+	actionRemove   = "remove"
+	actionKill     = "kill"
+	actionStop     = "stop"
+	actionMount    = "mount"
+	actionUnmount  = "unmount"
+	actionAttach   = "attach"
+	actionExec     = "exec"
+	actionExecDied = "exec_died"
 )
 
 // volume is a named volume.

@@ -121,6 +121,9 @@ func (d *Driver) pack(ctx context.Context, id, path string) (io.ReadCloser, erro
 
 // directory returns an error if a container has no such directory: Podman would make it.
 func (d *Driver) directory(ctx context.Context, id, path string) error {
+	if path == "/" {
+		return nil
+	}
 	mode, err := d.mode(ctx, id, path+"/.")
 	if err == nil && !mode.IsDir() {
 		return driver.WithClass(errdefs.ErrFailedPrecondition, "%s is not a directory", path)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -67,8 +68,10 @@ type maker struct {
 	uid      string
 	volumes  map[driver.VolumeID]string
 	defaults []string // the capabilities that the service gives
-	made     []string // ids of containers
-	unsure   bool     // a create may have worked although its answer did not arrive
+
+	mu     sync.Mutex
+	made   []string // ids of containers
+	unsure int      // so many creates may have worked although their answers did not arrive
 }
 
 func (m *maker) make(ctx context.Context) (handle, error) {
@@ -93,14 +96,8 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 			}
 		}
 	}
-	for _, c := range members {
-		id, err := m.member(ctx, c, h.group, network)
-		if err != nil {
-			return handle{}, err
-		}
-		if c.kind == kindTask {
-			h.container = id
-		}
+	if h.container, err = m.makeMembers(ctx, members, h.group, network); err != nil {
+		return handle{}, err
 	}
 	if err := <-sandbox; err != nil || !m.inParts() {
 		return h, err
@@ -141,6 +138,31 @@ func (m *maker) holder(ctx context.Context, network containerSpec) (containerSpe
 	pause := pauseSpec(m.containerName(m.spec.Name)+"__net", labels, network)
 	id, err := m.create(ctx, nil, &pause)
 	return containerSpec{Network: namespace{"container", id}}, err
+}
+
+// makeMembers makes the containers of the task at once, since the service starts a process to write secrets, and returns the id of the main one. By that, or by a
+// holder that is there already, List finds what is left if this process dies.
+func (m *maker) makeMembers(ctx context.Context, members []member, group string, network containerSpec) (main string, err error) {
+	ids, errs := make([]string, len(members)), make([]error, len(members))
+	var all sync.WaitGroup
+	for i, c := range members {
+		one := func() { ids[i], errs[i] = m.member(ctx, c, group, network) }
+		if c.kind == kindTask && m.spec.Sandbox != "" {
+			one()
+		} else {
+			all.Go(one)
+		}
+	}
+	all.Wait()
+	for i, c := range members {
+		if errs[i] != nil {
+			return "", errs[i]
+		}
+		if c.kind == kindTask {
+			main = ids[i]
+		}
+	}
+	return main, nil
 }
 
 // member makes one container of the task, with its secrets, and returns its id.
@@ -255,6 +277,8 @@ func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, er
 	}
 	err := m.api.call(dctx, "POST", "/containers/create", nil, spec, &made)
 	if err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.made = append(m.made, made.ID)
 		return made.ID, context.Cause(ctx)
 	}
@@ -263,7 +287,11 @@ func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, er
 		return "", nameTaken(err)
 	}
 	var dial *net.OpError
-	m.unsure = m.unsure || !answered(err) && !(errors.As(err, &dial) && dial.Op == "dial")
+	if !answered(err) && !(errors.As(err, &dial) && dial.Op == "dial") {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.unsure++
+	}
 	return "", err
 }
 
@@ -304,8 +332,8 @@ func (m *maker) undo(ctx context.Context) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	ids := m.made
-	if m.unsure {
-		ids = append(ids, m.straggler(ctx)...)
+	if m.unsure > 0 {
+		ids = append(ids, m.stragglers(ctx)...)
 	}
 	var errs []error
 	for _, id := range slices.Backward(ids) { // the first may hold the network of the others
@@ -320,23 +348,23 @@ func (m *maker) undo(ctx context.Context) error {
 // stragglerTime is how long a create may go on whose answer did not arrive.
 const stragglerTime = 3 * time.Second
 
-// straggler returns the container that the service made, or is just making, although nobody heard of it. It is listed when its
-// making has ended; its name is taken before.
-func (m *maker) straggler(ctx context.Context) (ids []string) {
+// stragglers returns the containers that the service made, or is just making, although nobody heard of it. They are listed when their
+// making has ended; their names are taken before.
+func (m *maker) stragglers(ctx context.Context) (ids []string) {
 	ctx, cancel := context.WithTimeout(ctx, stragglerTime)
 	defer cancel()
 	stream, leave := m.hub.listen()
 	defer leave()
 	f := m.filters("", nil)
 	f["label"] = append(f["label"], labelUID+"="+m.uid)
-	for len(ids) == 0 {
+	for len(ids) < m.unsure {
 		list, err := m.list(ctx, f)
 		for _, c := range list {
-			if err == nil && !slices.Contains(m.made, c.ID) {
+			if err == nil && !slices.Contains(m.made, c.ID) && !slices.Contains(ids, c.ID) {
 				ids = append(ids, c.ID)
 			}
 		}
-		if len(ids) > 0 {
+		if len(ids) >= m.unsure {
 			break
 		}
 		if _, err := stream.next(ctx); err != nil {

@@ -117,9 +117,8 @@ func (s *division) entry(h *tar.Header, content io.Reader) error {
 		}
 		h.Linkname = target
 	}
-	if name == "." && mount != "" && h.Typeflag == tar.TypeDir {
-		// The mount point below gets the same entry: if it were made later, that would change the time of the directory around it.
-		outer := s.part("")
+	if outer := s.parts[""]; outer != nil && name == "." && mount != "" && h.Typeflag == tar.TypeDir {
+		// The mount point below gets the same entry: if it were made later, that would change the time of the directory around it, which may be of the stream.
 		if err := outer.out.WriteHeader(h); err != nil {
 			return err
 		}

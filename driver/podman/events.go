@@ -95,14 +95,14 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 	}
 	if labels[labelKind] != kindTask {
 		if (labels[labelKind] == kindInit || labels[labelKind] == kindService) && m.Action == actionStart {
-			return t.all(ctx) // the task is starting
+			return t.begins(ctx, labels, time.Unix(0, m.TimeNano))
 		}
 		return nil
 	}
 	e := driver.Event{Task: driver.TaskID(handleOf(m.Actor.ID, labels).String()), Time: time.Unix(0, m.TimeNano)}
 	last := t.known[e.Task]
 	switch m.Action {
-	case actionCreate:
+	case actionCreate, actionRename:
 		if incomplete(labels["name"]) {
 			return nil // it gets its name when it is complete
 		}
@@ -113,7 +113,12 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 		e.State = driver.StateEnded
 	case actionRemove:
 		e.State, e.Removed = last, true
+	case actionInit, actionMount, actionUnmount, actionAttach, actionExec, actionExecDied:
+		return nil // which changes no task, and happens often
 	default:
+		if last == driver.StateEnded {
+			return nil
+		}
 		return t.all(ctx) // stopped before its start, or not startable
 	}
 	if !e.Removed && e.State < last {
@@ -123,6 +128,20 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 		return nil
 	}
 	return t.change(e)
+}
+
+// begins tells that a task of several containers is starting, since one of them was started.
+func (t *teller) begins(ctx context.Context, labels map[string]string, at time.Time) error {
+	for id, state := range t.known {
+		if h, err := t.d.parse(string(id)); err != nil || h.group != labels[labelGroup] {
+			continue
+		}
+		if state >= driver.StateStarting {
+			return nil
+		}
+		return t.change(driver.Event{Task: id, State: driver.StateStarting, Reason: labels[labelContainer] + " is running", Time: at})
+	}
+	return t.all(ctx)
 }
 
 // exists keeps a repeated event from telling of a task that was removed long since.
