@@ -24,8 +24,8 @@ func (p *Provisioner) refuse(task driver.TaskID, id string, why error) error {
 		p.log.Warn("why a worker could not be started is not kept on the runtime", "worker", id, "error", err)
 	}
 	err := p.cfg.Driver.Stop(p.ctx, task, driver.StopOptions{})
-	if errdefs.IsNotFound(err) {
-		return nil
+	if errdefs.IsNotFound(err) { // it was removed meanwhile, and its notes maybe before this one was made
+		_, err = removeVolumes(p.ctx, p.cfg.Driver, notesOf(id, task), all)
 	}
 	return err
 }

@@ -247,7 +247,7 @@ func (p *Provisioner) start(task driver.TaskID, id string, slots []slot) {
 			p.fleet.begun(task)
 			p.attend(task)
 			return
-		case p.ctx.Err() != nil:
+		case p.ctx.Err() != nil, p.fleet.doomed(id):
 			return
 		case errors.Is(err, errSuperseded):
 			p.log.Warn("another provisioner starts a worker that could not be started here", "worker", id)
