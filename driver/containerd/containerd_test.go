@@ -182,6 +182,46 @@ func TestWatcherNotesTimes(t *testing.T) {
 	}
 }
 
+// A user has few inotify instances: a driver that watches nothing has none.
+func TestWatcherRests(t *testing.T) {
+	w := &testDriver(t).files
+	busy := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.f != nil
+	}
+	dir := filepath.Join(t.TempDir(), "task")
+	for range 2 { // and takes one again
+		if err := w.mark(dir); !errors.Is(err, os.ErrNotExist) || busy() {
+			t.Fatalf("watching what is not there: %v, an instance: %t", err, busy())
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		u, err := w.watch(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.close()
+		if busy() {
+			t.Error("there is an instance, and nobody watches")
+		}
+		if err := w.mark(dir); err != nil {
+			t.Fatal(err)
+		}
+		if u, err = w.watch(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		for busy() {
+			<-u.changed
+		}
+		u.close()
+	}
+}
+
 func TestAwaitWriters(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "f")

@@ -17,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watcher tells of changes to the files of tasks' directories. It has one inotify instance for all of a driver value: of those, a
-// user has few. The zero value, with d set, is ready for use.
+// watcher tells of changes to the files of tasks' directories. It has one inotify instance for all of a driver value, as long as there is
+// something to watch: of those, a user has few. The zero value, with d set, is ready for use.
 type watcher struct {
 	d    *Driver
 	mu   sync.Mutex
-	f    *os.File
-	dirs map[int32]*watchedDir // by watch descriptor
+	f    *os.File              // the instance, or nil
+	dirs map[int32]*watchedDir // by watch descriptor of f
+	stop func() bool           // ends that f is closed with the driver
 }
 
 // watchedDir is a directory that somebody has asked for.
@@ -36,6 +37,7 @@ type watchedDir struct {
 // dirWatch is one user's watch over a directory.
 type dirWatch struct {
 	w       *watcher
+	dir     *watchedDir
 	wd      int32
 	changed chan struct{} // holds one wake-up, for the reader
 	mu      sync.Mutex
@@ -51,8 +53,8 @@ func (w *watcher) watch(dir string) (*dirWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.wd = wd
-	w.dirs[wd].users[u] = true
+	u.wd, u.dir = wd, w.dirs[wd]
+	u.dir.users[u] = true
 	return u, nil
 }
 
@@ -75,6 +77,9 @@ func (w *watcher) add(dir string) (int32, error) {
 	wd, err := w.control(func(fd int) (int, error) {
 		return unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_CLOSE_WRITE|unix.IN_DELETE_SELF|unix.IN_ONLYDIR)
 	})
+	if err != nil {
+		w.rest()
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return 0, os.ErrNotExist
 	}
@@ -110,13 +115,24 @@ func (w *watcher) start() error {
 	if err != nil {
 		return fmt.Errorf("watch files: %w (the limit is fs.inotify.max_user_instances)", err)
 	}
-	w.f, w.dirs = os.NewFile(uintptr(fd), "inotify"), map[int32]*watchedDir{}
-	context.AfterFunc(w.d.ctx, func() { w.f.Close() })
-	w.d.tasks.Go(func() { w.run(w.f) })
+	f := os.NewFile(uintptr(fd), "inotify")
+	w.f, w.dirs = f, map[int32]*watchedDir{}
+	w.stop = context.AfterFunc(w.d.ctx, func() { f.Close() })
+	w.d.tasks.Go(func() { w.run(f) })
 	return nil
 }
 
-// run hands changes on until the driver is closed. What comes in quick succession is told a thousand times a second and no oftener.
+// rest gives the instance back if there is nothing to watch.
+func (w *watcher) rest() {
+	if len(w.dirs) > 0 || w.f == nil {
+		return
+	}
+	w.stop()
+	w.f.Close()
+	w.f = nil
+}
+
+// run hands changes on until the instance is closed. What comes in quick succession is told a thousand times a second and no oftener.
 func (w *watcher) run(f *os.File) {
 	const most = time.Millisecond
 	buf := make([]byte, 64<<10)
@@ -127,16 +143,20 @@ func (w *watcher) run(f *os.File) {
 		if err != nil {
 			return
 		}
-		w.tell(buf[:n])
+		w.tell(f, buf[:n])
 		<-pause.C
 		pause.Reset(most)
 	}
 }
 
 // tell marks the times of the files that have changed, and wakes who watches them.
-func (w *watcher) tell(events []byte) {
+func (w *watcher) tell(f *os.File, events []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.f != f {
+		return // the descriptors of another instance mean other directories
+	}
+	defer w.rest()
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int32(binary.NativeEndian.Uint32(events[unsafe.Offsetof(unix.InotifyEvent{}.Wd):]))
 		mask := binary.NativeEndian.Uint32(events[unsafe.Offsetof(unix.InotifyEvent{}.Mask):])
@@ -182,14 +202,15 @@ func (d *watchedDir) wake() {
 func (u *dirWatch) close() {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()
-	d := u.w.dirs[u.wd]
-	if d == nil || !d.users[u] {
+	d := u.dir
+	delete(d.users, u)
+	if u.w.dirs[u.wd] != d { // it is gone
 		return
 	}
-	delete(d.users, u)
 	if len(d.users) == 0 && !d.marking {
 		delete(u.w.dirs, u.wd)
 		_, _ = u.w.control(func(fd int) (int, error) { return unix.InotifyRmWatch(fd, uint32(u.wd)) }) // gone with the directory, or with the driver
+		u.w.rest()
 	}
 }
 

@@ -21,6 +21,7 @@ func abilities() []Case {
 		{ID: "exec", Contract: both + "Exec runs the command to its end, and returns when all its output has been written.", Run: execAbility},
 		{ID: "dial", Contract: both + "Dial: Unavailable if nothing listens.", Run: dialAbility},
 		{ID: "events", Contract: both + "Events calls f first for the state of each task as it is, then for each change.", Run: eventsAbility},
+		{ID: "events-of-several", Contract: "Events tells of a task of several containers when it is complete, when its init containers run, and when the main one does.", Run: eventsOfSeveral},
 		{ID: "pull", Contract: both + "Pull fetches the image by its policy; errors as in Create.", Run: pullAbility},
 		{ID: "stats", Contract: both + "Stats returns the sum over the containers of a task that runs.", Run: statsAbility},
 		{ID: "sandboxes", Contract: both + "Sandbox is the network namespace to use, made by CreateSandbox.", Run: sandboxAbility},
@@ -186,6 +187,73 @@ func eventsAbility(e *Env) {
 		e.Errorf("Events returned %v; want the error of its function", err)
 	}
 	cancel(nil)
+}
+
+// eventsOfSeveral follows a task of several containers that is made when Events is listening already.
+func eventsOfSeveral(e *Env) {
+	if !e.caps.Events || !e.caps.Init {
+		return // as the other cases show
+	}
+	selected := map[string]string{"watched": "yes"}
+	before := e.spec("exit", "0")
+	before.Labels = selected
+	e.create(before)
+	done := errors.New("seen enough")
+	events := make(chan driver.Event, 100)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- driver.Events(e.ctx, e.d, driver.ListOptions{Labels: selected}, func(ev driver.Event) error {
+			events <- ev
+			if ev.Removed {
+				return done
+			}
+			return nil
+		})
+	}()
+	next := func(what string) driver.Event {
+		select {
+		case ev := <-events:
+			return ev
+		case <-e.ctx.Done():
+			e.Fatalf("no event that the task is %s", what)
+			return driver.Event{}
+		}
+	}
+	next("created") // the one before
+	spec := e.spec("exit", "0")
+	spec.Labels, spec.Init = selected, []driver.Container{e.named("before", "linger", "2")}
+	if e.caps.Secrets {
+		spec.Secrets = []driver.Secret{{Name: "file", Path: "/run/file", Value: []byte("secret")}}
+	}
+	id := e.create(spec)
+	started := make(chan error, 1)
+	last := driver.StateUnknown
+	for _, want := range []driver.State{driver.StateCreated, driver.StateStarting, driver.StateRunning, driver.StateEnded} {
+		for last < want {
+			ev := next(want.String())
+			if ev.Task != id || ev.Removed {
+				e.Errorf("after the task was %s there is the event %+v", last, ev)
+				continue
+			}
+			if ev.State < last {
+				e.Errorf("after the task was %s it is told to be %s", last, ev.State)
+			}
+			last = max(last, ev.State)
+		}
+		switch {
+		case last > want && want != driver.StateRunning: // which is short
+			e.Errorf("the task is %s; it was not told to be %s before", last, want)
+		case want == driver.StateCreated:
+			go func() { started <- e.d.Start(e.ctx, id) }()
+		}
+	}
+	e.must("Start", receive(e, "Start", started))
+	e.must("Remove", e.d.Remove(e.ctx, id))
+	for !next("removed").Removed {
+	}
+	if err := receive(e, "Events", ended); !errors.Is(err, done) {
+		e.Errorf("Events returned %v; want the error of its function", err)
+	}
 }
 
 func pullAbility(e *Env) {

@@ -2,7 +2,9 @@ package endtoend
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -10,14 +12,23 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containernetworking/cni/libcni"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/wharfci/wharf/driver/containerd"
 )
 
-// bareContainerd is containerd's own client. Its containers have the machine's network: to set up one of their own is no part of containerd.
+// bareContainerd is containerd's own client. Networks are no part of containerd: as other clients of it do, this one has CNI's plugins connect a container
+// before it is started.
 type bareContainerd struct {
 	*client.Client
-	dir string // of volumes
+	dir     string // of volumes
+	cni     *libcni.CNIConfig
+	network *libcni.NetworkConfigList
 }
+
+// bareBridge is the bridge of the containers' network.
+const bareBridge = "whfloor"
 
 func newBareContainerd(t testing.TB) bareContainerd {
 	t.Helper()
@@ -27,7 +38,22 @@ func newBareContainerd(t testing.TB) bareContainerd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return bareContainerd{c, t.TempDir()}
+	b := bareContainerd{Client: c, dir: t.TempDir()}
+	b.cni = libcni.NewCNIConfigWithCacheDir(containerd.Config{}.WithDefaults().CNI, filepath.Join(b.dir, "cni"), nil)
+	b.network, err = libcni.ConfListFromBytes(fmt.Appendf(nil, `{"cniVersion": "1.0.0", "name": %q, "plugins": [
+		{"type": "bridge", "bridge": %[1]q, "isGateway": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %[2]q,
+			"ranges": [[{"subnet": "10.86.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+		{"type": "firewall", "ingressPolicy": "same-bridge"}]}`, bareBridge, filepath.Join(b.dir, "ipam")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", bareBridge).Run() }) // there is none if nothing was started
+	return b
+}
+
+// connection is what CNI calls a container's network.
+func connection(name string) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{ContainerID: name, NetNS: "/run/netns/" + name, IfName: "eth0"}
 }
 
 // in is the context with the namespace of containerd that has the images.
@@ -54,9 +80,13 @@ func (c bareContainerd) create(ctx context.Context, name, image, volume string, 
 			return err
 		}
 	}
+	if err := exec.CommandContext(ctx, "ip", "netns", "add", name).Run(); err != nil {
+		return fmt.Errorf("ip netns add: %w", err)
+	}
+	space := specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: connection(name).NetNS}
 	work := specs.Mount{Type: "bind", Source: filepath.Join(c.dir, volume), Destination: "/work", Options: []string{"rbind", "rw"}}
 	_, err = c.NewContainer(ctx, name, client.WithSnapshotter("overlayfs"), client.WithImage(i), client.WithNewSnapshot(name, i), client.WithNewSpec(
-		oci.WithImageConfig(i), oci.WithProcessArgs(command...), oci.WithMounts([]specs.Mount{work}), oci.WithHostNamespace(specs.NetworkNamespace),
+		oci.WithImageConfig(i), oci.WithProcessArgs(command...), oci.WithMounts([]specs.Mount{work}), oci.WithLinuxNamespace(space),
 		oci.WithCgroup(os.Getenv(cgroupEnv)+"/"+name)))
 	return err
 }
@@ -65,6 +95,9 @@ func (c bareContainerd) start(ctx context.Context, name string) error {
 	ctx = c.in(ctx)
 	it, err := c.LoadContainer(ctx, name)
 	if err != nil {
+		return err
+	}
+	if _, err := c.cni.AddNetworkList(ctx, c.network, connection(name)); err != nil {
 		return err
 	}
 	task, err := it.NewTask(ctx, cio.NullIO)
@@ -106,5 +139,8 @@ func (c bareContainerd) remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return it.Delete(ctx, client.WithSnapshotCleanup)
+	return first(
+		func() error { return it.Delete(ctx, client.WithSnapshotCleanup) },
+		func() error { return c.cni.DelNetworkList(ctx, c.network, connection(name)) },
+		func() error { return exec.CommandContext(ctx, "ip", "netns", "delete", name).Run() })
 }
