@@ -149,8 +149,3 @@ func (d *Driver) mode(ctx context.Context, id, path string) (fs.FileMode, error)
 	}
 	return info.Mode, err
 }
-
-// stat returns an error if a container has no such path.
-func (d *Driver) stat(ctx context.Context, id, path string) error {
-	return d.api.call(ctx, "HEAD", "/containers/"+id+"/archive", url.Values{"path": {path}}, nil, nil)
-}

@@ -80,8 +80,10 @@ func (c bareContainerd) create(ctx context.Context, name, image, volume string, 
 			return err
 		}
 	}
-	if err := exec.CommandContext(ctx, "ip", "netns", "add", name).Run(); err != nil {
-		return fmt.Errorf("ip netns add: %w", err)
+	for _, args := range [][]string{{"netns", "add", name}, {"-n", name, "link", "set", "lo", "up"}} {
+		if err := exec.CommandContext(ctx, "ip", args...).Run(); err != nil {
+			return fmt.Errorf("ip %s: %w", args, err)
+		}
 	}
 	space := specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: connection(name).NetNS}
 	work := specs.Mount{Type: "bind", Source: filepath.Join(c.dir, volume), Destination: "/work", Options: []string{"rbind", "rw"}}
