@@ -99,6 +99,7 @@ func brokenAbilities() map[string]breakage {
 		"exec":                              claims(func(c *driver.Capabilities) { c.Exec = false }),
 		"dial":                              claims(func(c *driver.Capabilities) { c.Dial = false }),
 		"events":                            hurried(claims(func(c *driver.Capabilities) { c.Events = false })),
+		"events-of-several":                 spec(func(s *driver.TaskSpec) { s.Init = nil }),
 		"pull":                              claims(func(c *driver.Capabilities) { c.Pull = false }),
 		"stats":                             claims(func(c *driver.Capabilities) { c.Stats = false }),
 		"sandboxes":                         claims(func(c *driver.Capabilities) { c.Sandboxes = false }),

@@ -3,6 +3,7 @@ package drivertest_test
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/driver/drivertest"
@@ -36,6 +37,11 @@ func brokenLimits() map[string]breakage {
 		"secret-present": spec(func(s *driver.TaskSpec) {
 			for i := range s.Secrets {
 				s.Secrets[i].UID = 0
+			}
+		}),
+		"secret-directories": spec(func(s *driver.TaskSpec) {
+			for i := range s.Secrets {
+				s.Secrets[i].Path = strings.Replace(s.Secrets[i].Path, "/tmp/new/", "/tmp/other/", 1)
 			}
 		}),
 		"secret-of-one": spec(func(s *driver.TaskSpec) {
