@@ -95,11 +95,15 @@ func env(change func(map[string]string)) breakage {
 
 func brokenAbilities() map[string]breakage {
 	return map[string]breakage{
-		"runtime":                           claims(func(c *driver.Capabilities) { c.Runtime = "" }),
-		"exec":                              claims(func(c *driver.Capabilities) { c.Exec = false }),
-		"dial":                              claims(func(c *driver.Capabilities) { c.Dial = false }),
-		"events":                            hurried(claims(func(c *driver.Capabilities) { c.Events = false })),
-		"events-of-several":                 spec(func(s *driver.TaskSpec) { s.Init = nil }),
+		"runtime": claims(func(c *driver.Capabilities) { c.Runtime = "" }),
+		"exec":    claims(func(c *driver.Capabilities) { c.Exec = false }),
+		"dial":    claims(func(c *driver.Capabilities) { c.Dial = false }),
+		"events":  hurried(claims(func(c *driver.Capabilities) { c.Events = false })),
+		"events-of-several": hurried(spec(func(s *driver.TaskSpec) {
+			if s.Init != nil {
+				s.Labels = nil
+			}
+		})),
 		"pull":                              claims(func(c *driver.Capabilities) { c.Pull = false }),
 		"stats":                             claims(func(c *driver.Capabilities) { c.Stats = false }),
 		"sandboxes":                         claims(func(c *driver.Capabilities) { c.Sandboxes = false }),
