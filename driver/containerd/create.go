@@ -83,16 +83,7 @@ func (m *maker) undo(ctx context.Context) error {
 		if err := m.remove(ctx, m.h); err != nil {
 			return err
 		}
-		for i, c := range containersOf(m.spec) { // a file system may be there, and no container that tells of it yet
-			_, snapshot, _, err := m.describe(c, i)
-			if err == nil {
-				err = ignoreNotFound(m.client.SnapshotService(m.cfg.Snapshotter).Remove(ctx, snapshot))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return m.sweepSnapshots(ctx, m.h) // a file system may be there, and no container that tells of it yet
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
@@ -97,10 +98,7 @@ func (d *Driver) sweepTask(ctx context.Context, h handle) error {
 		return err
 	}
 	if notFound(err) {
-		if err := d.leaveNetwork(ctx, h.uid); err != nil {
-			return err
-		}
-		if err := errors.Join(os.RemoveAll(d.secretDir(h.uid)), os.RemoveAll(d.taskDir(h))); err != nil {
+		if err := d.removeFiles(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -147,9 +145,11 @@ const (
 // dropUnfinished removes what those have left in a directory who died while they published or removed something there.
 func dropUnfinished(dir string) {
 	unfinished := func() (list []string) {
-		for _, prefix := range []string{prefixNew, prefixGone} {
-			names, _ := filepath.Glob(filepath.Join(dir, prefix+"*")) // the pattern is good
-			list = append(list, names...)
+		entries, _ := os.ReadDir(dir) // not there: nothing is
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), prefixNew) || strings.HasPrefix(e.Name(), prefixGone) {
+				list = append(list, filepath.Join(dir, e.Name()))
+			}
 		}
 		return list
 	}

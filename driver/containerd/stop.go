@@ -182,13 +182,18 @@ func (d *Driver) remove(ctx context.Context, h handle) error {
 	} else if err := d.removeOrphan(ctx, h); err != nil {
 		return err
 	}
-	if err := d.leaveNetwork(ctx, h.uid); err != nil {
-		return err
-	}
-	if err := errors.Join(os.RemoveAll(d.secretDir(h.uid)), os.RemoveAll(d.taskDir(h))); err != nil {
+	if err := d.removeFiles(ctx, h); err != nil {
 		return err
 	}
 	return d.removeRecord(ctx, h, main)
+}
+
+// removeFiles removes what a task has beside the daemon: its network, its secrets and its directory.
+func (d *Driver) removeFiles(ctx context.Context, h handle) error {
+	if err := d.leaveNetwork(ctx, h.uid); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(d.secretDir(h.uid)), os.RemoveAll(d.taskDir(h)))
 }
 
 func (d *Driver) removeRecord(ctx context.Context, h handle, main containers.Container) error {

@@ -148,12 +148,9 @@ func (m *maker) lockVolumes() (func(), error) {
 		}
 	}
 	for id, dir := range m.volumes {
-		f, err := os.Open(filepath.Join(dir, "record.json"))
+		f, err := lockFile(filepath.Join(dir, "record.json"), os.O_RDONLY, unix.LOCK_SH)
 		if err == nil {
 			files = append(files, f)
-			err = unix.Flock(int(f.Fd()), unix.LOCK_SH)
-		}
-		if err == nil {
 			_, err = m.volume(id)
 		}
 		if err != nil {
@@ -204,21 +201,17 @@ func (d *Driver) removeVolume(ctx context.Context, id driver.VolumeID) error {
 	if err != nil {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(dir, "record.json"))
-	if errors.Is(err, fs.ErrNotExist) {
+	inUse := driver.WithClass(errdefs.ErrFailedPrecondition, "a task still uses the volume")
+	f, err := lockFile(filepath.Join(dir, "record.json"), os.O_RDONLY, unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return inUse
+	case err != nil:
 		return err
 	}
 	defer f.Close()
-	inUse := driver.WithClass(errdefs.ErrFailedPrecondition, "a task still uses the volume")
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return inUse
-		}
-		return err
-	}
 	users, err := d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==1", labelVolumes+"."+volumeUID(id)))
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret)
 }
 
 // putFiles writes files into a directory. As long as the container does not have it, it begins one further up, and makes those below: the daemon
-// would make them so that only root can enter, and would change those that are there. Each call starts a process of the daemon, so nothing is asked before.
+// would make them so that only root can enter, and would change those that are there. Nothing is asked before: a call that fails costs no more than the question.
 func (m *maker) putFiles(ctx context.Context, id, dir string, files []driver.Secret) error {
 	for top := dir; ; top = path.Dir(top) {
 		tree, err := tarOf(top, dir, files)

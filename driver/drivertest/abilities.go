@@ -137,24 +137,30 @@ func dialAbility(e *Env) {
 	}
 }
 
+// follow hands on what Events tells of the tasks with these labels, until one is removed: then it has ended with errSeen.
+func (e *Env) follow(ctx context.Context, labels map[string]string) (events <-chan driver.Event, ended <-chan error) {
+	told, result := make(chan driver.Event, 100), make(chan error, 1)
+	go func() {
+		result <- driver.Events(ctx, e.d, driver.ListOptions{Labels: labels}, func(ev driver.Event) error {
+			told <- ev
+			if ev.Removed {
+				return errSeen
+			}
+			return nil
+		})
+	}()
+	return told, result
+}
+
+var errSeen = errors.New("seen enough")
+
 func eventsAbility(e *Env) {
 	spec := e.spec("trap-term", "0")
 	spec.Labels = map[string]string{"watched": "yes"}
 	id := e.create(spec)
 	e.create(e.spec("exit", "0")) // not selected
 	ctx, cancel := contextWithCause(e)
-	done := errors.New("seen enough")
-	events := make(chan driver.Event, 100)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- driver.Events(ctx, e.d, driver.ListOptions{Labels: spec.Labels}, func(ev driver.Event) error {
-			events <- ev
-			if ev.Removed {
-				return done
-			}
-			return nil
-		})
-	}()
+	events, ended := e.follow(ctx, spec.Labels)
 	if !e.caps.Events {
 		e.unclaimed(false, "Events", receive(e, "Events", ended))
 		return
@@ -183,7 +189,7 @@ func eventsAbility(e *Env) {
 	until("ended", func(ev driver.Event) bool { return ev.State == driver.StateEnded })
 	e.must("Remove", e.d.Remove(e.ctx, id))
 	until("removed", func(ev driver.Event) bool { return ev.Removed })
-	if err := receive(e, "Events", ended); !errors.Is(err, done) {
+	if err := receive(e, "Events", ended); !errors.Is(err, errSeen) {
 		e.Errorf("Events returned %v; want the error of its function", err)
 	}
 	cancel(nil)
@@ -198,18 +204,7 @@ func eventsOfSeveral(e *Env) {
 	before := e.spec("exit", "0")
 	before.Labels = selected
 	e.create(before)
-	done := errors.New("seen enough")
-	events := make(chan driver.Event, 100)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- driver.Events(e.ctx, e.d, driver.ListOptions{Labels: selected}, func(ev driver.Event) error {
-			events <- ev
-			if ev.Removed {
-				return done
-			}
-			return nil
-		})
-	}()
+	events, ended := e.follow(e.ctx, selected)
 	next := func(what string) driver.Event {
 		select {
 		case ev := <-events:
@@ -251,7 +246,7 @@ func eventsOfSeveral(e *Env) {
 	e.must("Remove", e.d.Remove(e.ctx, id))
 	for !next("removed").Removed {
 	}
-	if err := receive(e, "Events", ended); !errors.Is(err, done) {
+	if err := receive(e, "Events", ended); !errors.Is(err, errSeen) {
 		e.Errorf("Events returned %v; want the error of its function", err)
 	}
 }

@@ -357,7 +357,7 @@ func (m *maker) stragglers(ctx context.Context) (ids []string) {
 	defer leave()
 	f := m.filters("", nil)
 	f["label"] = append(f["label"], labelUID+"="+m.uid)
-	for len(ids) < m.unsure {
+	for {
 		list, err := m.list(ctx, f)
 		for _, c := range list {
 			if err == nil && !slices.Contains(m.made, c.ID) && !slices.Contains(ids, c.ID) {
