@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,7 +97,17 @@ type reporter struct {
 	broken  []string // packages that ended in a panic, or in the middle of a test: what followed did not run
 	skipped []key
 	flaky   []key
+	times   []timed
 }
+
+// timed is how long a test took by itself, in seconds, without the wait for its turn.
+type timed struct {
+	key
+	seconds float64
+}
+
+// slow is from how many seconds on a test is worth a line, and slowest how many of them are.
+const slow, slowest = 10, 12
 
 // read copies in to out, made readable.
 func (r *reporter) read(in io.Reader, out io.Writer) error {
@@ -139,6 +150,7 @@ func (r *reporter) event(e event) {
 func (r *reporter) end(k key, e event) {
 	if k.test != "" {
 		r.tests++
+		r.times = append(r.times, timed{k, e.Elapsed})
 	}
 	switch {
 	case e.Action == "fail":
@@ -192,9 +204,21 @@ func (r *reporter) summary(out io.Writer) bool {
 	for _, k := range r.skipped {
 		fmt.Fprintf(out, "SKIPPED  %s %s (no test may be skipped)\n", k.pkg, k.test)
 	}
+	for _, t := range r.slowest() {
+		fmt.Fprintf(out, "slow  %6.1f s  %s %s\n", t.seconds, t.pkg, t.test)
+	}
 	fmt.Fprintf(out, "%d tests, %d failed, %d skipped\n", r.tests, len(r.failed), len(r.skipped))
 	if r.tests == 0 {
 		fmt.Fprintln(out, "no test ran at all")
 	}
 	return r.well()
+}
+
+// slowest returns what to look at if the run takes too long. A test that consists of others is none of it.
+func (r *reporter) slowest() []timed {
+	all := slices.DeleteFunc(slices.Clone(r.times), func(t timed) bool {
+		return t.seconds < slow || slices.ContainsFunc(r.times, func(o timed) bool { return o.pkg == t.pkg && strings.HasPrefix(o.test, t.test+"/") })
+	})
+	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(b.seconds, a.seconds) })
+	return all[:min(slowest, len(all))]
 }

@@ -24,6 +24,8 @@ func TestReport(t *testing.T) {
 			`{"Action":"fail","Package":"p","Test":"TestB"}`, false, "want 1"},
 		{"a failed build", pass + `{"Action":"build-output","ImportPath":"q","Output":"undefined: x\n"}` + "\n" +
 			`{"Action":"fail","Package":"q","FailedBuild":"q"}`, false, "undefined: x"},
+		{"a slow test and what it consists of", pass + `{"Action":"pass","Package":"p","Test":"TestB/c","Elapsed":61}` + "\n" +
+			`{"Action":"pass","Package":"p","Test":"TestB","Elapsed":61}`, true, "slow    61.0 s  p TestB/c\n3 tests"},
 		{"words of go itself", "go: no such tool\n" + pass, true, "no such tool"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
