@@ -31,6 +31,7 @@ type inspected struct {
 
 	Mounts []struct{ Type, Name, Source, Destination string }
 
+	bereft bool   // its conmon is gone: see monitors
 	mark   int    // see marks
 	reason string // of the mark
 }

@@ -73,6 +73,9 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 func (d *Driver) taskState(ctx context.Context, c listed, groups func() (map[string][]listed, error)) (driver.State, string, error) {
 	switch c.State {
 	case stateRunning, statePaused, stateStopping:
+		if d.bereft.Has(c.ID) {
+			return driver.StateEnded, "", nil
+		}
 		return driver.StateRunning, "", nil
 	case stateRemoving:
 		return driver.StateEnded, "", nil

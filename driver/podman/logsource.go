@@ -272,6 +272,8 @@ func (s *source) running(ctx context.Context) (bool, error) {
 	}
 	news := s.listen(ctx)
 	defer news.stop()
+	lost, leave := s.r.d.guards.watch(s.id)
+	defer leave()
 	for {
 		began := time.Now()
 		if err := s.fromLog(ctx); err != nil {
@@ -290,6 +292,8 @@ func (s *source) running(ctx context.Context) (bool, error) {
 				s.exitSoon(ctx)
 				return false, nil
 			}
+		case <-lost:
+			return false, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}

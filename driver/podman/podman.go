@@ -87,11 +87,13 @@ type Driver struct {
 	info   guard.Once[service]
 	caps   guard.Once[driver.Capabilities]
 	hub    *hub
+	guards *monitors
 	pulls  flights
 	starts guard.Locks
 	groups supervisors
 	fresh  guard.IDs // containers made and not started by this value: only a hint
 	ended  guard.IDs // containers that this value has seen end: only a hint
+	bereft guard.IDs // containers whose conmon is gone: see monitors
 	kills  guard.IDs // containers that this value ends: it need not wonder who killed them
 }
 
@@ -128,6 +130,7 @@ func New(cfg Config) (*Driver, error) {
 	d.api.hook = cfg.Requests
 	d.ctx, d.close = context.WithCancelCause(context.Background())
 	d.hub = newHub(d)
+	d.guards = &monitors{d: d, after: 10 * time.Second, all: map[string]*monitor{}}
 	return d, nil
 }
 

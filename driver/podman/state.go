@@ -27,6 +27,8 @@ func phaseOf(c *inspected) phase {
 	switch {
 	case s == nil || s.Status == stateRemoving:
 		return phaseGoing
+	case c.bereft:
+		return phaseExited
 	case s.Status == stateRunning || s.Status == statePaused || s.Status == stateStopping:
 		return phaseRunning
 	case !timeOf(s.StartedAt).IsZero():
@@ -66,6 +68,7 @@ func (d *Driver) look(ctx context.Context, id string) (*inspected, error) {
 	if c.Config == nil || c.Config.Labels[labelOwner] != d.owner {
 		return nil, driver.WithClass(errdefs.ErrNotFound, "the owner has no container %s", id)
 	}
+	c.bereft = c.State != nil && c.State.Status == stateRunning && d.bereft.Has(c.ID)
 	return &c, nil
 }
 
@@ -136,7 +139,9 @@ func (d *Driver) settle(ctx context.Context, id string) (exit, error) {
 				return err != nil || phaseOf(c) != phaseCreated
 			})
 		case phaseRunning:
+			_, leave := d.guards.watch(id)
 			err = d.awaitExit(ctx, id)
+			leave()
 		default:
 			if again, err := d.perhapsRemoved(ctx, c); again || err != nil {
 				if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,36 @@ func TestTaskEndsWithoutService(t *testing.T) {
 	s.start()
 	r.WantLine("done")
 	r.WantResult(driver.Exited, "code 3")
+	wantNothing(t, d, r.ID)
+}
+
+// Conmon of a container is killed, as the kernel may do for want of memory: the service calls it running for ever.
+func TestMonitorIsKilled(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "")
+	d := s.driver()
+	d.guards.after = 0
+	r := survive.Start(t, d, program("unit", survive.Waits...))
+	h, err := d.parse(string(r.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.podman("inspect", "--format", "{{.State.ConmonPid}}", h.container).Output()
+	pid, numErr := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil || numErr != nil {
+		t.Fatal(err, numErr)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.WantResult(driver.Lost, "conmon")
+	if e, err := r.Log.Next(); err == nil {
+		t.Errorf("the log has %q; want its end", e.Line)
+	}
+	list, err := d.List(t.Context(), driver.ListOptions{})
+	if err != nil || len(list) != 1 || list[0].State != driver.StateEnded {
+		t.Errorf("List: %+v, %v; want the task, ended", list, err)
+	}
 	wantNothing(t, d, r.ID)
 }
 

@@ -70,6 +70,8 @@ func exitResult(e exit) driver.Result {
 	res := driver.ResultOfCode(s.ExitCode)
 	ended := s.Status == stateExited || s.Status == stateStopped
 	switch {
+	case e.bereft:
+		res = driver.Result{Outcome: driver.Lost, Reason: "its monitor, conmon, was killed or crashed, and with it the rest of its output and how it ended"}
 	case !ended || timeOf(s.FinishedAt).IsZero() || s.FinishedAt.Before(s.StartedAt.Add(-time.Minute)):
 		res = driver.Result{Reason: fmt.Sprintf("Podman has no record of the end of the container; it calls it %s", s.Status)}
 	case s.OOMKilled && s.ExitCode != 0:
