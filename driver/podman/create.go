@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,7 +105,7 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 	}
 	err = m.api.call(ctx, "POST", "/containers/"+h.container+"/rename", url.Values{"name": {m.containerName(m.spec.Name)}}, nil, nil)
 	if nameInUse(err) {
-		m.awaitListed(ctx, m.containerName(m.spec.Name))
+		_ = m.awaitListed(ctx, m.containerName(m.spec.Name))
 		err = nameTaken(err)
 	}
 	return h, err
@@ -283,8 +284,10 @@ func (m *maker) createOnce(ctx context.Context, spec *containerSpec) (string, er
 		return made.ID, context.Cause(ctx)
 	}
 	if nameInUse(err) {
-		m.awaitListed(dctx, spec.Name)
-		return "", nameTaken(err)
+		if m.awaitListed(ctx, spec.Name) || !m.dropRemains(ctx, err) {
+			return "", nameTaken(err)
+		}
+		return m.createOnce(ctx, spec)
 	}
 	var dial *net.OpError
 	if !answered(err) && !(errors.As(err, &dial) && dial.Op == "dial") {
@@ -303,28 +306,48 @@ func nameTaken(err error) error {
 	return driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", err)
 }
 
-// listTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.
-const listTime = 30 * time.Second
+// defaultListTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.
+const defaultListTime = 30 * time.Second
 
 // awaitListed returns when the container that has the name is listed, so that who is told of it also finds it: one that the service is just making,
-// for a caller whose connection broke, has its name before.
-func (m *maker) awaitListed(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(ctx, listTime)
+// for a caller whose connection broke, has its name before. It returns false if there is no such container after all this time.
+func (m *maker) awaitListed(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, m.listTime)
 	defer cancel()
+	missing := false
 	unsure := func() bool {
 		_, err := m.look(ctx, name)
+		if ctx.Err() == nil {
+			missing = errdefs.IsNotFound(err)
+		}
 		return err != nil && (errdefs.IsNotFound(err) || unreachable(err)) && ctx.Err() == nil
 	}
 	if !unsure() {
-		return
+		return true
 	}
 	stream, leave := m.hub.listen()
 	defer leave()
 	for unsure() {
 		if _, err := stream.next(ctx); err != nil {
-			return
+			return !missing
 		}
 	}
+	return true
+}
+
+// holderOfName is how the storage says which container has a name.
+var holderOfName = regexp.MustCompile(`already in use by "?([0-9a-f]{64})`)
+
+// dropRemains removes what a service that was killed while it made a container left of it: files with a name, which no list shows, and which would keep
+// the name for ever. It reports whether it did.
+func (m *maker) dropRemains(ctx context.Context, inUse error) bool {
+	id := holderOfName.FindStringSubmatch(inUse.Error())
+	if id == nil || ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	return m.api.call(ctx, "DELETE", "/containers/"+id[1], url.Values{"force": {"true"}, "timeout": {"0"}}, nil, nil) == nil
 }
 
 // undo takes away what was made, also when ctx has ended.

@@ -78,6 +78,7 @@ type Driver struct {
 	owner    string
 	allow    Policy
 	patience time.Duration
+	listTime time.Duration // see defaultListTime
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -119,7 +120,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, &driver.Error{Op: "configure podman", Err: err}
 	}
-	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience}
+	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime}
 	if d.owner == "" {
 		d.owner = "default"
 	}

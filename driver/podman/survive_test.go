@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -76,6 +77,38 @@ func TestTaskEndsWithoutService(t *testing.T) {
 	r.WantLine("done")
 	r.WantResult(driver.Exited, "code 3")
 	wantNothing(t, d, r.ID)
+}
+
+// A service that was killed while it made a container left its files, with the name, and no record of it.
+func TestRemainsOfCreate(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "")
+	d := s.driver()
+	d.listTime = time.Second
+	db := filepath.Join(s.root, "libpod", "bolt_state.db")
+	before, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Create(t.Context(), program("unit", "exit", "0")); err != nil {
+		t.Fatal(err)
+	}
+	s.end(syscall.SIGKILL)
+	if err := os.WriteFile(db, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if list, err := d.List(t.Context(), driver.ListOptions{}); err != nil || len(list) != 0 {
+		t.Fatalf("List: %+v, %v; want nothing, or this test shows nothing", list, err)
+	}
+	id, err := d.Create(t.Context(), program("unit", "exit", "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines, err := survive.Run(t.Context(), d, id); err != nil || lines != 0 {
+		t.Errorf("the task: %d lines, %v", lines, err)
+	}
+	wantNothing(t, d, id)
 }
 
 // Conmon of a container is killed, as the kernel may do for want of memory: the service calls it running for ever.
