@@ -2,8 +2,10 @@ package podman
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -199,6 +201,9 @@ func (d *Driver) runInit(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 	if phaseOf(c) == phaseCreated {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		d.hearEnd(ctx, id)
 		if ok, err := d.startRefusable(ctx, c); !ok || err != nil {
 			return false, err
 		}
@@ -208,6 +213,36 @@ func (d *Driver) runInit(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 	return d.result(e).Succeeded(), nil
+}
+
+// hearEnd wakes those who wait for the end of a container that was not started yet as soon as its output ends: the events tell of it up to a quarter of
+// a second later, where the service reads them from a file. It is a hint only, and gives up without a word. Why it looks at the container first is told at attach.
+func (d *Driver) hearEnd(ctx context.Context, id string) {
+	unlock, err := d.starts.Lock(ctx, attachKey(id))
+	if err != nil {
+		return
+	}
+	defer unlock()
+	if c, err := d.look(ctx, id); err != nil || phaseOf(c) != phaseCreated {
+		return
+	}
+	output, err := d.api.hijack(ctx, "/containers/"+id+"/attach", attachQuery, nil)
+	if err != nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { _ = output.Close() })
+	d.tasks.Go(func() {
+		defer output.Close()
+		defer stop()
+		if _, err := io.Copy(io.Discard, output); err != nil || ctx.Err() != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Second) // one that has closed its output may run on
+		defer cancel()
+		if d.api.call(ctx, "POST", "/containers/"+id+"/wait", url.Values{"interval": {"10ms"}}, nil, nil) == nil {
+			d.hub.poke(id, false)
+		}
+	})
 }
 
 // startRefusable starts a container, unless its label says that it must not be.
