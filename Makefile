@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 comma := ,
 benchmarks = go test -run '^$$' -bench . -benchtime 3x
 triggers = go test -run '^$$' -bench . -benchtime 9x ./provisioner/endtoend
-crowds = go test -count=1 -timeout 150m -run 'Many|Several|Killed|Large' ./provisioner/endtoend
+crowds = go test -count=1 -timeout 180m ./provisioner/endtoend
 
 .PHONY: help run test podman kubernetes current check format bench soak images build image clean
 .DEFAULT_GOAL := help
@@ -23,12 +23,12 @@ run: ## build wharf and run examples/hello with it, in real containers
 test: ## all checks and all tests
 	@scripts/setup test
 	@scripts/check source
-	@scripts/with-docker -lock=test busybox,go,wharf,worker scripts/check tests
+	@scripts/with-docker -lock=test busybox,go,worker scripts/check tests
 	@scripts/with-containerd -lock=test busybox,worker scripts/check driver containerd
 	@scripts/with-podman -lock=test busybox,worker scripts/check driver podman
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
 	@scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
-	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
+	@scripts/with-docker -lock=test busybox,go scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper scripts/check examples
 	@scripts/check author
 
 podman: ## the tests of the Podman driver alone, rootful and rootless
@@ -36,9 +36,9 @@ podman: ## the tests of the Podman driver alone, rootful and rootless
 	@scripts/with-podman -lock=test busybox,worker scripts/check driver podman
 	@scripts/with-podman -lock=test -rootless busybox scripts/check rootless podman
 
-kubernetes: ## the tests of the Kubernetes driver alone
+kubernetes: ## the tests of the Kubernetes driver alone, with the race detector
 	@scripts/setup test
-	@scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
+	@WHARF_TEST_RACE=1 scripts/with-kubernetes -lock=test busybox,helper,worker scripts/check driver kubernetes
 
 current: ## the tests of the drivers for Docker and containerd on current versions of these, which are built first
 	@scripts/setup test
@@ -74,11 +74,11 @@ soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/with-podman -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=podman $(crowds)
 	@scripts/with-containerd -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=containerd $(crowds)
 	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=kubernetes $(crowds)
-	@scripts/with-docker -lock=test busybox scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood' ./examples
+	@scripts/with-docker -lock=test busybox,wharf scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood|TestWharfBuildsItself' ./examples
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
 	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd
-	@$(MAKE) --no-print-directory current
+	@$(MAKE) --no-print-directory current kubernetes
 	@scripts/with-kubernetes -lock=test helper env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 120m -run UnderFaults ./driver/kubernetes
 
 images: ## make the images of the tests and examples and load them into Docker

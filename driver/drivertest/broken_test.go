@@ -3,9 +3,13 @@ package drivertest_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"io"
 	"maps"
+	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +17,15 @@ import (
 	"github.com/wharfci/wharf/driver/drivertest"
 	"github.com/wharfci/wharf/driver/fake"
 )
+
+// TestMain has more tests run at once than there are processors: most of what they do is waiting.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(8*runtime.NumCPU())); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // breakages has, for each case, a driver that violates its rule.
 func breakages() map[string]breakage {

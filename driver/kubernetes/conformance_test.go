@@ -62,7 +62,7 @@ func TestDocumented(t *testing.T) {
 // TestVolumesOnNode runs what the suite has about volumes where they are directories of a node.
 func TestVolumesOnNode(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "volumes")
-	reports, err := drivertest.Check(t.Context(), harnessOf(t, kubernetes.Config{VolumeRoot: root}), drivertest.Options{Match: regexp.MustCompile(`^volumes/|^files/.*volume`)})
+	reports, err := drivertest.Check(t.Context(), harnessOf(t, kubernetes.Config{VolumeRoot: root}), drivertest.Options{Match: regexp.MustCompile(`^volumes/|^files/.*volume`), Parallel: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

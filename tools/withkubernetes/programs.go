@@ -56,6 +56,7 @@ func (c *cluster) launch(ctx context.Context, name string, wait bool) error {
 	defer log.Close()
 	cmd := exec.Command(c.kube, append([]string{name}, c.arguments(name)...)...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), "GOGC=400") // a machine that runs a whole cluster has more memory to give than processors
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the terminal is for the command
 	var ready <-chan error
 	if wait {
@@ -63,7 +64,7 @@ func (c *cluster) launch(ctx context.Context, name string, wait bool) error {
 		if ready, err = listenReady(ctx, socket); err != nil {
 			return err
 		}
-		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket)
 	}
 	if err := cmd.Start(); err != nil {
 		return err
