@@ -56,7 +56,7 @@ func (c *cluster) launch(ctx context.Context, name string, wait bool) error {
 	defer log.Close()
 	cmd := exec.Command(c.kube, append([]string{name}, c.arguments(name)...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "GOGC=400") // a machine that runs a whole cluster has more memory to give than processors
+	cmd.Env = append(os.Environ(), "GOGC=400")            // a machine that runs a whole cluster has more memory to give than processors
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the terminal is for the command
 	var ready <-chan error
 	if wait {
