@@ -97,6 +97,13 @@ func TestAnswers(t *testing.T) {
 	}
 	gather(busy)
 
+	local := serve(t, p, provisioner.Gate{Open: true})
+	for _, c := range append(calls, struct{ method, path string }{"GET", "/metrics"}, struct{ method, path string }{"GET", "/api/openapi.yaml"},
+		struct{ method, path string }{"GET", "/healthz"}, struct{ method, path string }{"GET", "/readyz"}) {
+		local.want(421, c.method, c.path, nil, "Host", "evil.example")
+	}
+	gather(local)
+
 	late := serve(t, p, provisioner.Gate{Open: true}, func(s *http.Server) { s.ReadTimeout = 200 * time.Millisecond })
 	for _, path := range triggers {
 		late.half(path)

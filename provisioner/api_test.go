@@ -80,6 +80,7 @@ func (d *described) do(method, path string, body io.Reader, header ...string) (i
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	r.Host = r.Header.Get("Host") // the URL's own if it is empty
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		d.t.Fatal(err)
