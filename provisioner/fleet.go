@@ -216,7 +216,7 @@ func (f *fleet) drop(m *member) {
 	delete(f.byTask, m.task.ID)
 	if f.byID[m.worker.ID] == m {
 		delete(f.byID, m.worker.ID)
-		f.enter(m, Removed, "", time.Now())
+		f.enter(m, Removed, "", "", time.Now())
 	}
 	f.catchUp(m)
 }

@@ -60,7 +60,7 @@ func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {
 	to := map[driver.State]State{driver.StateStarting: Preparing, driver.StateRunning: Running}[s]
 	switch {
 	case further && order[to] > order[m.worker.State]:
-		f.enter(m, to, reason, at)
+		f.enter(m, to, "", reason, at)
 	case to == m.worker.State:
 		m.worker.Reason = capped(reason)
 		f.publish(m)
@@ -69,8 +69,9 @@ func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {
 	}
 }
 
-// enter notes that a worker has come into a state. One that it was in before, of which is heard only now, gets its place in the history.
-func (f *fleet) enter(m *member, s State, reason string, at time.Time) {
+// enter notes that a worker has come into a state. One that it was in before, of which is heard only now, gets its place in the history. The cause is for
+// the metrics, and one of few.
+func (f *fleet) enter(m *member, s State, cause, reason string, at time.Time) {
 	w := &m.worker
 	if w.State == Removed || w.State.Final() && s.Final() && s != Removed || slices.ContainsFunc(w.History, func(c Change) bool { return c.State == s }) {
 		return
@@ -94,7 +95,7 @@ func (f *fleet) enter(m *member, s State, reason string, at time.Time) {
 		w.Ended = &at
 	}
 	if !m.old || !at.Before(m.seen) {
-		f.count.entered(w, s, at)
+		f.count.entered(w, s, cause, at)
 	}
 	f.publish(m)
 }
@@ -116,6 +117,9 @@ func capped(s string) string {
 	return s[:n] + more
 }
 
+// causes are those that a worker gives itself.
+var causes = map[report.State]string{report.Failed: "build", report.Errored: "error"}
+
 // said takes in what a worker says of itself.
 func (f *fleet) said(m *member, l report.Line) {
 	f.mu.Lock()
@@ -129,16 +133,16 @@ func (f *fleet) said(m *member, l report.Line) {
 		m.released = true
 	}
 	if to, known := states[l.State]; known {
-		f.enter(m, to, l.Reason, l.Time)
+		f.enter(m, to, causes[l.State], l.Reason, l.Time)
 	}
 }
 
 // ended takes in how a worker's task ended, if its own word does not say it.
-func (f *fleet) ended(m *member, s State, reason string, res driver.Result) {
+func (f *fleet) ended(m *member, s State, cause, reason string, res driver.Result) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m.task.State, m.concluded = driver.StateEnded, true
-	f.enter(m, s, reason, res.Ended)
+	f.enter(m, s, cause, reason, res.Ended)
 	if m.worker.Started == nil && !res.Started.IsZero() {
 		m.worker.Started = &res.Started
 	}

@@ -24,8 +24,8 @@ func newCounters(f *fleet) *counters {
 			Name: "wharf_provisioner_triggers_total", Help: "Triggers, by what became of them: made, repeated, or the kind of problem.",
 		}, []string{"result"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "wharf_provisioner_workers_ended_total", Help: "Workers that have ended, by their last state.",
-		}, []string{"state"}),
+			Name: "wharf_provisioner_workers_ended_total", Help: "Workers that have ended, by their last state, and what made them fail or be lost.",
+		}, []string{"state", "cause"}),
 		toStart: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "wharf_provisioner_queue_seconds", Help: "Time from the trigger until a worker's turn.", Buckets: seconds,
 		}),
@@ -38,11 +38,11 @@ func newCounters(f *fleet) *counters {
 }
 
 // entered counts a worker that has come into a state.
-func (c *counters) entered(w *Worker, s State, at time.Time) {
+func (c *counters) entered(w *Worker, s State, cause string, at time.Time) {
 	switch {
 	case s == Removed:
 	case s.Final():
-		c.ended.WithLabelValues(string(s)).Inc()
+		c.ended.WithLabelValues(string(s), cause).Inc()
 	case s == Running:
 		c.toRunning.Observe(at.Sub(w.Created).Seconds())
 	case s == Preparing:

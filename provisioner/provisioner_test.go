@@ -231,24 +231,25 @@ func TestEnds(t *testing.T) {
 		build  func(context.Context, *fake.Proc, string) int
 		clone  func(context.Context, *fake.Proc) int
 		state  provisioner.State
+		cause  string // in the metrics
 		reason string
 	}{
-		"failed":    {build: said(report.Failed, "test/unit: exited with code 1", 1), state: provisioner.Failed, reason: "test/unit: exited with code 1"},
-		"errored":   {build: said(report.Errored, "the runtime went away", 3), state: provisioner.Failed, reason: "the runtime went away"},
+		"failed":    {build: said(report.Failed, "test/unit: exited with code 1", 1), state: provisioner.Failed, cause: "build", reason: "test/unit: exited with code 1"},
+		"errored":   {build: said(report.Errored, "the runtime went away", 3), state: provisioner.Failed, cause: "error", reason: "the runtime went away"},
 		"cancelled": {build: said(report.Cancelled, "someone did it", 130), state: provisioner.Cancelled, reason: "someone did it"},
 		"no report": {build: func(_ context.Context, p *fake.Proc, _ string) int {
 			fmt.Fprintln(p.Stderr(), "wharf: there is no .wharf-ci.yml")
 			return 2
-		}, state: provisioner.Failed, reason: "the worker exited with code 2: wharf: there is no .wharf-ci.yml"},
-		"killed": {build: func(_ context.Context, p *fake.Proc, _ string) int { p.Kill(); return 0 }, state: provisioner.Lost, reason: "killed by signal 9 (KILL)"},
+		}, state: provisioner.Failed, cause: "worker", reason: "the worker exited with code 2: wharf: there is no .wharf-ci.yml"},
+		"killed": {build: func(_ context.Context, p *fake.Proc, _ string) int { p.Kill(); return 0 }, state: provisioner.Lost, cause: "signaled", reason: "killed by signal 9 (KILL)"},
 		"no memory": {build: func(_ context.Context, p *fake.Proc, _ string) int {
 			p.Eat(1 << 40)
 			return 0
-		}, state: provisioner.Lost, reason: "out of memory"},
+		}, state: provisioner.Lost, cause: "out_of_memory", reason: "out of memory"},
 		"clone failed": {clone: func(_ context.Context, p *fake.Proc) int {
 			fmt.Fprintln(p.Stderr(), "wharf: there is no branch \"main\"")
 			return 3
-		}, state: provisioner.Failed, reason: "the repository could not be cloned: wharf: there is no branch \"main\""},
+		}, state: provisioner.Failed, cause: "clone", reason: "the repository could not be cloned: wharf: there is no branch \"main\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			y := newYard()
@@ -258,6 +259,10 @@ func TestEnds(t *testing.T) {
 			got := until(t, p, w.ID, provisioner.Succeeded, provisioner.Failed, provisioner.Cancelled, provisioner.Lost)
 			if got.State != c.state || !strings.Contains(got.Reason, c.reason) {
 				t.Errorf("the worker is %s, %q; want %s, %q", got.State, got.Reason, c.state, c.reason)
+			}
+			_, metrics := ask200(p.Handler(provisioner.Gate{Open: true}), "/metrics")
+			if counted := fmt.Sprintf("wharf_provisioner_workers_ended_total{cause=%q,state=%q} 1\n", c.cause, c.state); !strings.Contains(metrics, counted) {
+				t.Errorf("the metrics lack %s:\n%s", counted, metrics)
 			}
 		})
 	}

@@ -147,29 +147,29 @@ func (p *Provisioner) follow(m *member, toEnd bool) (words, error) {
 
 // conclude says how a worker has ended.
 func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
-	state, reason := Lost, res.String()
+	state, cause, reason := Lost, strings.ReplaceAll(res.Outcome.String(), " ", "_"), res.String()
 	switch {
 	case res.Outcome == driver.Exited && res.Code == 0:
-		state, reason = Succeeded, ""
+		state, cause, reason = Succeeded, "", ""
 	case res.Outcome == driver.Exited && res.Code == exitCancelled:
-		state, reason = Cancelled, said[driver.MainContainer]
+		state, cause, reason = Cancelled, "", said[driver.MainContainer]
 	case res.Outcome == driver.Exited:
-		state, reason = Failed, fmt.Sprintf("the worker %s: %s", res, said[driver.MainContainer])
+		state, cause, reason = Failed, "worker", fmt.Sprintf("the worker %s: %s", res, said[driver.MainContainer])
 	case res.Outcome == driver.InitFailed:
-		state, reason = Failed, fmt.Sprintf("the repository could not be cloned: %s", said[cloner])
+		state, cause, reason = Failed, "clone", fmt.Sprintf("the repository could not be cloned: %s", said[cloner])
 	case res.Outcome == driver.StartFailed:
-		state = Failed
+		state, cause = Failed, "start"
 	case res.Outcome == driver.Stopped:
-		state, reason = Cancelled, "it was stopped before it began"
+		state, cause, reason = Cancelled, "", "it was stopped before it began"
 		if refused := p.refusal(p.ctx, m); refused != "" {
-			state, reason = Failed, refused
+			state, cause, reason = Failed, "start", refused
 		}
 	}
 	deleted, released := p.fleet.fate(m)
 	if deleted && state == Lost {
-		state, reason = Cancelled, "it was deleted"
+		state, cause, reason = Cancelled, "", "it was deleted"
 	}
-	p.fleet.ended(m, state, reason, res)
+	p.fleet.ended(m, state, cause, reason, res)
 	w, there := p.fleet.worker(m.worker.ID)
 	if there {
 		p.log.Info("a worker has ended", "worker", w.ID, "state", w.State, "reason", w.Reason)

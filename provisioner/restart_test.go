@@ -123,7 +123,7 @@ func TestRestart(t *testing.T) {
 		until(t, p, ids[3], provisioner.Cloning)
 		synctest.Wait()
 		_, metrics = ask200(h, "/metrics")
-		for _, counted := range []string{`wharf_provisioner_workers_ended_total{state="cancelled"} 1`, "wharf_provisioner_queue_seconds_count 1"} {
+		for _, counted := range []string{`wharf_provisioner_workers_ended_total{cause="",state="cancelled"} 1`, "wharf_provisioner_queue_seconds_count 1"} {
 			if !strings.Contains(metrics, counted) {
 				t.Errorf("not counted: %s", counted)
 			}
