@@ -338,8 +338,11 @@ func (m *maker) awaitListed(ctx context.Context, name string) bool {
 // holderOfName is how the storage says which container has a name.
 var holderOfName = regexp.MustCompile(`already in use by "?([0-9a-f]{64})`)
 
-// dropRemains removes what a service that was killed while it made a container left of it: files with a name, which no list shows, and which would keep
-// the name for ever. It reports whether it did.
+// remainsAge is how long ago the making of a container has begun that nobody is making any more.
+const remainsAge = 10 * time.Minute
+
+// dropRemains removes what a service that was killed while it made a container left of it: files with a name, which would keep that for ever. It reports whether
+// it did. A container of the service, whoever made it, is none of that; nor is one that may still be in the making.
 func (m *maker) dropRemains(ctx context.Context, inUse error) bool {
 	id := holderOfName.FindStringSubmatch(inUse.Error())
 	if id == nil || ctx.Err() != nil {
@@ -347,7 +350,16 @@ func (m *maker) dropRemains(ctx context.Context, inUse error) bool {
 	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	return m.api.call(ctx, "DELETE", "/containers/"+id[1], url.Values{"force": {"true"}, "timeout": {"0"}}, nil, nil) == nil
+	err := m.api.call(ctx, "GET", "/containers/"+id[1]+"/exists", nil, nil, nil)
+	if !errdefs.IsNotFound(err) {
+		return false
+	}
+	var all []listed
+	if err := m.api.call(ctx, "GET", "/containers/json", url.Values{"all": {"true"}, "external": {"true"}}, nil, &all); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(all, func(c listed) bool { return c.ID == id[1] && time.Since(c.Created) > m.oldEnough }) &&
+		m.api.call(ctx, "DELETE", "/containers/"+id[1], nil, nil, nil) == nil
 }
 
 // undo takes away what was made, also when ctx has ended.

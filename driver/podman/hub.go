@@ -188,6 +188,15 @@ func (h *hub) connected() {
 	}
 }
 
+// lookAgain has those look who are told of all events: something has changed of which the service tells none.
+func (h *hub) lookAgain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.streams {
+		s.add(nil)
+	}
+}
+
 func (h *hub) pass(m *event) {
 	if m.Type == "volume" {
 		h.marked(m.Actor.Attributes["name"])

@@ -74,7 +74,7 @@ func (d *Driver) taskState(ctx context.Context, c listed, groups func() (map[str
 	switch c.State {
 	case stateRunning, statePaused, stateStopping:
 		if d.bereft.Has(c.ID) {
-			return driver.StateEnded, "", nil
+			return driver.StateEnded, bereftReason, nil
 		}
 		return driver.StateRunning, "", nil
 	case stateRemoving:

@@ -6,11 +6,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 // Conmon, a process for each container, keeps its output and notes its end. If that process is killed, or crashes as that of version 2.1.6 may when
 // someone hangs up while it writes, the service calls the container running for ever, and tells nobody of anything. Only who waits at the service
-// is told, after twenty seconds: so the driver waits there too, once for each container that someone waits for or reads.
+// gets an answer, after twenty seconds: so the driver waits there too, once for each container that someone waits for or reads.
 type monitors struct {
 	d     *Driver
 	after time.Duration // how long a container runs before somebody asks for its conmon: most end before
@@ -50,21 +52,36 @@ func (m *monitors) watch(id string) (lost <-chan struct{}, leave func()) {
 	})
 }
 
-// run waits for the end of a container at the service.
+// run waits for the end of a container at the service. If that says that nobody knows how it ended, or, as later versions do, twice that it has ended, and
+// still has it on record as running, it has no conmon.
 func (m *monitors) run(ctx context.Context, id string, lost chan<- struct{}) {
-	if pause(ctx, m.after) != nil {
-		return
-	}
-	err := m.d.patiently(ctx, func() error {
-		return m.d.api.call(ctx, "POST", "/containers/"+id+"/wait", url.Values{"interval": {monitorInterval}}, nil, nil)
-	})
-	if err == nil || !answered(err) || !strings.Contains(err.Error(), "no such exit code") {
-		return // it has ended, which the events tell, or is gone
-	}
-	if c, err := m.d.look(ctx, id); err != nil || phaseOf(c) != phaseRunning {
-		return
+	for strikes := 0; strikes < 2; {
+		if pause(ctx, m.after) != nil {
+			return
+		}
+		err := m.d.patiently(ctx, func() error {
+			return m.d.api.call(ctx, "POST", "/containers/"+id+"/wait", url.Values{"interval": {monitorInterval}}, nil, nil)
+		})
+		c, lookErr := m.d.look(ctx, id)
+		switch {
+		case ctx.Err() != nil || errdefs.IsNotFound(lookErr):
+			return
+		case lookErr != nil:
+			strikes = 0
+		case phaseOf(c) != phaseRunning:
+			return // which the events tell
+		case err != nil && answered(err) && strings.Contains(err.Error(), "no such exit code"):
+			strikes = 2
+		case err == nil:
+			strikes++
+		default:
+			strikes = 0
+		}
 	}
 	m.d.bereft.Add(id)
+	// What still runs of it would run beside the next attempt, and nobody could tell how it ends.
+	_ = m.d.api.call(ctx, "POST", "/containers/"+id+"/kill", url.Values{"signal": {"KILL"}}, nil, nil)
 	close(lost)
 	m.d.hub.poke(id, false)
+	m.d.hub.lookAgain()
 }

@@ -74,11 +74,12 @@ func (c *Config) Validate() error {
 // Driver is a [driver.Driver] on Podman, with every optional ability. It is safe for use by
 // many goroutines.
 type Driver struct {
-	api      *client
-	owner    string
-	allow    Policy
-	patience time.Duration
-	listTime time.Duration // see defaultListTime
+	api       *client
+	owner     string
+	allow     Policy
+	patience  time.Duration
+	listTime  time.Duration // see defaultListTime
+	oldEnough time.Duration // see remainsAge
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -120,7 +121,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, &driver.Error{Op: "configure podman", Err: err}
 	}
-	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime}
+	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime, oldEnough: remainsAge}
 	if d.owner == "" {
 		d.owner = "default"
 	}

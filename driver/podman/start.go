@@ -200,10 +200,12 @@ func (d *Driver) runInit(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if phaseOf(c) == phaseCreated && c.Config.Labels[labelRefused] == "" && d.hearEnd(ctx, id) {
+		if c, err = d.inspect(ctx, id); err != nil { // that took long enough for another process to start it
+			return false, err
+		}
+	}
 	if phaseOf(c) == phaseCreated {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		d.hearEnd(ctx, id)
 		if ok, err := d.startRefusable(ctx, c); !ok || err != nil {
 			return false, err
 		}
@@ -216,21 +218,22 @@ func (d *Driver) runInit(ctx context.Context, id string) (bool, error) {
 }
 
 // hearEnd wakes those who wait for the end of a container that was not started yet as soon as its output ends: the events tell of it up to a quarter of
-// a second later, where the service reads them from a file. It is a hint only, and gives up without a word. Why it looks at the container first is told at attach.
-func (d *Driver) hearEnd(ctx context.Context, id string) {
+// a second later, where the service reads them from a file. It is a hint only, and gives up without a word; it reports whether it listens. It reads on when ctx has ended: to hang up on a
+// container that prints can crash its conmon. Why it looks at the container first is told at attach.
+func (d *Driver) hearEnd(ctx context.Context, id string) bool {
 	unlock, err := d.starts.Lock(ctx, attachKey(id))
 	if err != nil {
-		return
+		return false
 	}
 	defer unlock()
 	if c, err := d.look(ctx, id); err != nil || phaseOf(c) != phaseCreated {
-		return
+		return false
 	}
 	output, err := d.api.hijack(ctx, "/containers/"+id+"/attach", attachQuery, nil)
 	if err != nil {
-		return
+		return false
 	}
-	stop := context.AfterFunc(ctx, func() { _ = output.Close() })
+	stop := context.AfterFunc(d.ctx, func() { _ = output.Close() })
 	d.tasks.Go(func() {
 		defer output.Close()
 		defer stop()
@@ -243,6 +246,7 @@ func (d *Driver) hearEnd(ctx context.Context, id string) {
 			d.hub.poke(id, false)
 		}
 	})
+	return true
 }
 
 // startRefusable starts a container, unless its label says that it must not be.

@@ -68,7 +68,7 @@ func (d *Driver) look(ctx context.Context, id string) (*inspected, error) {
 	if c.Config == nil || c.Config.Labels[labelOwner] != d.owner {
 		return nil, driver.WithClass(errdefs.ErrNotFound, "the owner has no container %s", id)
 	}
-	c.bereft = c.State != nil && c.State.Status == stateRunning && d.bereft.Has(c.ID)
+	c.bereft = d.bereft.Has(c.ID)
 	return &c, nil
 }
 
@@ -118,7 +118,7 @@ type exit struct {
 // settle waits until a container will not run any more, and returns what the service has on record.
 // It returns NotFound only for a container that was gone before the call.
 func (d *Driver) settle(ctx context.Context, id string) (exit, error) {
-	known := false
+	known, watched := false, false
 	for {
 		var c *inspected
 		err := d.patiently(ctx, func() (err error) {
@@ -139,9 +139,12 @@ func (d *Driver) settle(ctx context.Context, id string) (exit, error) {
 				return err != nil || phaseOf(c) != phaseCreated
 			})
 		case phaseRunning:
-			_, leave := d.guards.watch(id)
+			if !watched {
+				watched = true
+				_, leave := d.guards.watch(id)
+				defer leave()
+			}
 			err = d.awaitExit(ctx, id)
-			leave()
 		default:
 			if again, err := d.perhapsRemoved(ctx, c); again || err != nil {
 				if err != nil {

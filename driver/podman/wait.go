@@ -71,7 +71,7 @@ func exitResult(e exit) driver.Result {
 	ended := s.Status == stateExited || s.Status == stateStopped
 	switch {
 	case e.bereft:
-		res = driver.Result{Outcome: driver.Lost, Reason: "its monitor, conmon, was killed or crashed, and with it the rest of its output and how it ended"}
+		res = driver.Result{Outcome: driver.Lost, Reason: bereftReason}
 	case !ended || timeOf(s.FinishedAt).IsZero() || s.FinishedAt.Before(s.StartedAt.Add(-time.Minute)):
 		res = driver.Result{Reason: fmt.Sprintf("Podman has no record of the end of the container; it calls it %s", s.Status)}
 	case s.OOMKilled && s.ExitCode != 0:
@@ -91,6 +91,8 @@ func exitResult(e exit) driver.Result {
 	}
 	return res
 }
+
+const bereftReason = "its monitor, conmon, was killed or crashed, and with it the rest of its output and how it ended were lost"
 
 // startCode is what a shell would say of a container that could not be started; Podman often has no code on record.
 func startCode(c *inspected) int {
@@ -170,6 +172,9 @@ func (d *Driver) markResult(ctx context.Context, mark int, g members, res driver
 		return res, err
 	}
 	res.Code, res.Ended = c.State.ExitCode, timeOf(c.State.FinishedAt)
+	if c.bereft {
+		res.Code, res.Reason = -1, bereftReason
+	}
 	if phaseOf(c) == phaseFailed {
 		res.Reason, res.Code = startReason(c.reason), startCode(c)
 	}
