@@ -60,7 +60,7 @@ func newDaemon(t testing.TB) *daemon {
 	return d
 }
 
-func (d *daemon) socket() string { return filepath.Join(d.dir, "c.sock") }
+func (d *daemon) socket() string { return filepath.Join(d.dir, "state", "c.sock") }
 
 // start returns when the daemon is ready, as it says itself (sd_notify(3)).
 func (d *daemon) start() {

@@ -18,6 +18,7 @@ import (
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ import (
 // container could never be started again, and which nobody would remove before the machine starts again.
 //
 // What is done about it destroys things, as root. So it is done only while we hold the container's record in the daemon, by whose ID the bundle
-// is called, and only where this daemon has shown its bundles to be.
+// is called, and only where this daemon has shown its bundles to be, or where there is one of that ID.
 
 // bundles is the directory of the daemon's bundles, below its state directory and with one directory for each namespace.
 const bundles = "io.containerd.runtime.v2.task"
@@ -146,13 +147,21 @@ func (d *Driver) learnBundles(pid uint32, id string) {
 	}
 }
 
-// bundle is the directory that the daemon makes for a container's process, or "" if it is not known where.
+// bundle is the directory that the daemon makes for a container's process, or "" if it is not known where. A process that has started nothing yet
+// looks in the usual places: nobody else has a container of that ID, which is random.
 func (d *Driver) bundle(id string) string {
-	dir := d.bundles.Load()
-	if dir == nil {
-		return ""
+	if dir := d.bundles.Load(); dir != nil {
+		return filepath.Join(*dir, d.cfg.Namespace, id)
 	}
-	return filepath.Join(*dir, d.cfg.Namespace, id)
+	for _, state := range []string{filepath.Dir(d.cfg.Address), defaults.DefaultStateDir} {
+		dir := filepath.Join(state, bundles)
+		bundle := filepath.Join(dir, d.cfg.Namespace, id)
+		if exists(bundle) || exists(hidden(bundle)) {
+			d.bundles.CompareAndSwap(nil, &dir)
+			return bundle
+		}
+	}
+	return ""
 }
 
 // hidden is what the daemon renames a bundle to while it removes it.

@@ -108,22 +108,32 @@ func TestRuins(t *testing.T) {
 	}
 	id, _ := create(t, "shows-where-bundles-are")
 	exits(t, id)
-	for name, end := range map[string]func(*testing.T, driver.TaskID, handle){
-		"start": func(t *testing.T, id driver.TaskID, _ handle) { exits(t, id) },
-		"remove": func(t *testing.T, id driver.TaskID, h handle) {
-			if err := os.WriteFile(d.begunFile(h, driver.MainContainer), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
+	begun := func(t *testing.T, _ driver.TaskID, h handle) {
+		if err := os.WriteFile(d.begunFile(h, driver.MainContainer), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := c.driver(c.config())
+	other.helpAfter, other.noticeTime = d.helpAfter, d.noticeTime
+	for name, by := range map[string]struct {
+		d   *Driver
+		end func(*testing.T, driver.TaskID, handle)
+	}{
+		"start":            {d, func(t *testing.T, id driver.TaskID, _ handle) { exits(t, id) }},
+		"remove":           {d, begun},
+		"remove-elsewhere": {other, begun}, // by a process that has started nothing
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			id, h := create(t, "ruined-"+name)
 			bundle := filepath.Join(c.dir, "state", bundles, d.cfg.Namespace, h.container)
 			ruin(t, bundle)
-			end(t, id, h)
-			if err := d.Remove(t.Context(), id); err != nil {
+			by.end(t, id, h)
+			if err := by.d.Remove(t.Context(), id); err != nil {
 				t.Error(err)
+			}
+			if exists(bundle) || exists(hidden(bundle)) {
+				t.Errorf("%s is left", bundle)
 			}
 			if left := shims(bundle); len(left) > 0 {
 				t.Errorf("the shim %v was not killed", left)

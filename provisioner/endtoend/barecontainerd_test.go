@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/wharfci/wharf/driver/containerd"
@@ -39,7 +40,8 @@ func newBareContainerd(t testing.TB) bareContainerd {
 	}
 	t.Cleanup(func() { c.Close() })
 	b := bareContainerd{Client: c, dir: t.TempDir()}
-	b.cni = libcni.NewCNIConfigWithCacheDir(containerd.Config{}.WithDefaults().CNI, filepath.Join(b.dir, "cni"), nil)
+	plugins := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}} // libcni makes one itself when it is first used, and races
+	b.cni = libcni.NewCNIConfigWithCacheDir(containerd.Config{}.WithDefaults().CNI, filepath.Join(b.dir, "cni"), plugins)
 	b.network, err = libcni.ConfListFromBytes(fmt.Appendf(nil, `{"cniVersion": "1.0.0", "name": %q, "plugins": [
 		{"type": "bridge", "bridge": %[1]q, "isGateway": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %[2]q,
 			"ranges": [[{"subnet": "10.86.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
