@@ -118,6 +118,7 @@ type containerSpec struct {
 	ReadOnlyRoot    bool                `json:"read_only_filesystem,omitempty"`
 	Volumes         []volumeMount       `json:"volumes,omitempty"`
 	Mounts          []bindMount         `json:"mounts,omitempty"`
+	Secrets         []secretMount       `json:"secrets,omitempty"`
 	Resources       *resources          `json:"resource_limits,omitempty"`
 	Log             logConfig           `json:"log_configuration"`
 	SELinux         []string            `json:"selinux_opts,omitempty"`
@@ -136,6 +137,12 @@ type namespace struct {
 type volumeMount struct {
 	Name, Dest string
 	Options    []string
+}
+
+// secretMount has a copy of one of the service's secrets made when the container is, and shown as a file.
+type secretMount struct {
+	Source, Target string
+	UID, GID, Mode uint32
 }
 
 type bindMount struct {

@@ -70,6 +70,8 @@ type maker struct {
 	volumes  map[driver.VolumeID]string
 	defaults []string // the capabilities that the service gives
 
+	stored []bool // the secrets that the service has
+
 	mu     sync.Mutex
 	made   []string // ids of containers
 	unsure int      // so many creates may have worked although their answers did not arrive
@@ -96,6 +98,11 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 				return handle{}, err
 			}
 		}
+	}
+	drop, err := m.store(ctx)
+	defer drop()
+	if err != nil {
+		return handle{}, err
 	}
 	if h.container, err = m.makeMembers(ctx, members, h.group, network); err != nil {
 		return handle{}, err
@@ -172,6 +179,8 @@ func (m *maker) member(ctx context.Context, c member, group string, network cont
 		return "", err
 	}
 	spec := m.options(c, group, network)
+	given, written := m.secretsOf(c.in(m.spec))
+	spec.Secrets = given
 	id, err := m.create(ctx, c.Container, &spec)
 	if err != nil {
 		return "", err
@@ -191,7 +200,10 @@ func (m *maker) member(ctx context.Context, c member, group string, network cont
 			}
 		}
 	}
-	return id, m.secrets(ctx, id, m.spec.SecretsOf(c.in(m.spec)))
+	if err := m.fitting(ctx, id, given); err != nil {
+		return "", err
+	}
+	return id, m.write(ctx, id, written)
 }
 
 // inParts reports whether the main container is there before the task is complete.

@@ -95,6 +95,7 @@ type Driver struct {
 	groups supervisors
 	fresh  guard.IDs // containers made and not started by this value: only a hint
 	ended  guard.IDs // containers that this value has seen end: only a hint
+	swept  sync.Once // see sweepSecrets
 	bereft guard.IDs // containers whose conmon is gone: see monitors
 	kills  guard.IDs // containers that this value ends: it need not wonder who killed them
 }

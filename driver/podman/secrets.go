@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -17,9 +20,114 @@ import (
 	"github.com/wharfci/wharf/driver"
 )
 
-// secrets writes secrets into a container that was made and not started: so they show in
-// no configuration. Directories that are not there the service makes so that everybody can enter them, and does not change the others.
-func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
+// Secrets are handed to the service under names of their own before the task's containers are made, which get copies of them, and are taken away when these are there. To
+// write them into each container would have the service start a further process for each, of a tenth of a second of processor time. In no configuration does more show
+// than their names.
+
+// storable reports whether the service takes a secret: it takes none that is empty, and only short ones.
+func storable(s *driver.Secret) bool { return len(s.Value) > 0 && len(s.Value) < 512_000 }
+
+// secretPrefix is what the names of an owner's secrets begin with. They may have 64 characters.
+func (d *Driver) secretPrefix() string { return "wharf_" + ownerSum(d.owner) + "_secret_" }
+
+func (m *maker) secretName(i int) string { return m.secretPrefix() + m.uid + "_" + strconv.Itoa(i) }
+
+// store hands the task's secrets to the service; drop takes them away. What the service refuses is written into the containers.
+func (m *maker) store(ctx context.Context) (drop func(), err error) {
+	m.stored = make([]bool, len(m.spec.Secrets))
+	errs := make([]error, len(m.spec.Secrets))
+	var all sync.WaitGroup
+	for i := range m.spec.Secrets {
+		if s := &m.spec.Secrets[i]; storable(s) {
+			m.sweepSecrets()
+			all.Go(func() {
+				err := m.api.call(ctx, "POST", "/secrets/create", url.Values{"name": {m.secretName(i)}}, bytes.NewReader(s.Value), nil)
+				if m.stored[i] = err == nil; err != nil && !answered(err) {
+					m.stored[i], errs[i] = true, err // perhaps
+				}
+			})
+		}
+	}
+	all.Wait()
+	return func() {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		var all sync.WaitGroup
+		for i, stored := range m.stored {
+			if stored {
+				all.Go(func() { m.dropSecret(ctx, m.secretName(i)) })
+			}
+		}
+		all.Wait()
+	}, errors.Join(errs...)
+}
+
+// dropSecret takes a secret away from the service, later if that does not answer now.
+func (d *Driver) dropSecret(ctx context.Context, name string) {
+	drop := func(ctx context.Context) error { return d.api.call(ctx, "DELETE", "/secrets/"+name, nil, nil, nil) }
+	if err := drop(ctx); err != nil && !answered(err) {
+		d.tasks.Go(func() { _ = d.patiently(d.ctx, func() error { return drop(d.ctx) }) })
+	}
+}
+
+// secretsOf returns the secrets that a container gets with its making, or those that are written into it: all are, if one must be, since those that are given may hide it.
+func (m *maker) secretsOf(container string) (given []secretMount, written []driver.Secret) {
+	for i := range m.spec.Secrets {
+		s := &m.spec.Secrets[i]
+		switch {
+		case !s.In(container):
+		case m.stored[i]:
+			given = append(given, secretMount{Source: m.secretName(i), Target: path.Clean(s.Path), UID: uint32(s.UID), Mode: cmp.Or(s.Mode, 0o400)})
+		default:
+			return nil, m.spec.SecretsOf(container)
+		}
+	}
+	return given, nil
+}
+
+// fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it.
+func (m *maker) fitting(ctx context.Context, id string, given []secretMount) error {
+	errs := make([]error, len(given))
+	var all sync.WaitGroup
+	for i, s := range given {
+		all.Go(func() {
+			mode, err := m.mode(ctx, id, s.Target)
+			if err == nil && mode.IsDir() {
+				err = driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: it is a directory", s.Target)
+			}
+			for at := path.Dir(s.Target); errdefs.IsNotFound(err); at = path.Dir(at) {
+				err = m.directory(ctx, id, at)
+			}
+			errs[i] = err
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// sweepSecrets removes, once, what processes of this owner have left that were killed while they made a task.
+func (d *Driver) sweepSecrets() {
+	d.swept.Do(func() {
+		d.tasks.Go(func() {
+			var list []struct {
+				CreatedAt time.Time
+				Spec      struct{ Name string }
+			}
+			if d.api.call(d.ctx, "GET", "/secrets/json", nil, nil, &list) != nil {
+				return // the next process will
+			}
+			for _, s := range list {
+				if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.oldEnough {
+					d.dropSecret(d.ctx, s.Spec.Name)
+				}
+			}
+		})
+	})
+}
+
+// write puts secrets into a container that was made and not started. Directories that are not there the service makes so that everybody can enter them, and does not
+// change the others.
+func (m *maker) write(ctx context.Context, id string, secrets []driver.Secret) error {
 	if len(secrets) == 0 {
 		return nil
 	}

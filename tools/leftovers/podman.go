@@ -14,7 +14,7 @@ import (
 // sharedNetwork is the driver's network for all tasks that have none of their own: it stays.
 const sharedNetwork = "wharf-default"
 
-// listPodman lists containers, volumes and networks of the service of CONTAINER_HOST, or root's.
+// listPodman lists containers, volumes, networks and secrets of the service of CONTAINER_HOST, or root's.
 func listPodman(ctx context.Context) (map[string]string, error) {
 	network, address, _ := strings.Cut(cmp.Or(os.Getenv("CONTAINER_HOST"), "unix:///run/podman/podman.sock"), "://")
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -33,6 +33,15 @@ func listPodman(ctx context.Context) (map[string]string, error) {
 			}
 		}
 	}
+	secrets, err := askPodman(ctx, podman, "secrets/json")
+	if err != nil {
+		return nil, fmt.Errorf("podman: %w", err)
+	}
+	for _, x := range secrets { // they have no labels
+		if strings.HasPrefix(x.Spec.Name, "wharf_") {
+			found["secret "+x.ID] = "secret " + x.Spec.Name
+		}
+	}
 	return found, nil
 }
 
@@ -41,6 +50,7 @@ type podmanObject struct {
 	ID, Name, CreatedAt string
 	Names               []string
 	Labels              map[string]string
+	Spec                struct{ Name string }
 }
 
 func askPodman(ctx context.Context, podman *http.Client, path string) (list []podmanObject, err error) {

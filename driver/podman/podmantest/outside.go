@@ -3,6 +3,7 @@ package podmantest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (o outside) removeImage(ctx context.Context, image string) error {
 	return err
 }
 
-// left lists containers, volumes (with what says why a task was not started) and networks.
+// left lists containers, volumes (with what says why a task was not started), networks and secrets.
 func (o outside) left(ctx context.Context, owner string) ([]string, error) {
 	filters, err := json.Marshal(map[string][]string{"label": {ownerLabel + "=" + owner}})
 	if err != nil {
@@ -145,6 +146,20 @@ func (o outside) left(ctx context.Context, owner string) ([]string, error) {
 				x.Name = fmt.Sprintf("%v (%s)", x.Names, x.State)
 			}
 			all = append(all, kind+" "+x.Name)
+		}
+	}
+	text, err := o.call(ctx, "GET", "/secrets/json", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var secrets []struct{ Spec struct{ Name string } }
+	if err := json.Unmarshal(text, &secrets); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(owner))
+	for _, s := range secrets { // they have no labels
+		if strings.HasPrefix(s.Spec.Name, fmt.Sprintf("wharf_%x_", sum[:4])) {
+			all = append(all, "secret "+s.Spec.Name)
 		}
 	}
 	return all, nil

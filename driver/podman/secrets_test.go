@@ -1,0 +1,87 @@
+package podman
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/driver"
+)
+
+// stored returns the names of the secrets of an owner that the service has.
+func stored(t *testing.T, d *Driver) (names []string) {
+	t.Helper()
+	var list []struct{ Spec struct{ Name string } }
+	if err := d.api.call(t.Context(), "GET", "/secrets/json", nil, nil, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) {
+			names = append(names, s.Spec.Name)
+		}
+	}
+	return names
+}
+
+// The service takes neither empty secrets nor long ones: these are written into the container. None stays in its store.
+func TestSecretsOfEachSize(t *testing.T) {
+	d := open(t)
+	spec := driver.TaskSpec{Container: sh("for i in 0 1 2 3; do stat -c '%s %a %u' /run/secrets/$i; done")}
+	var want []string
+	for i, size := range []int{0, 1, 511_999, 512_000} {
+		spec.Secrets = append(spec.Secrets, driver.Secret{Name: fmt.Sprint(i), Path: fmt.Sprint("/run/secrets/", i), Value: bytes.Repeat([]byte("x"), size), UID: 7, Mode: 0o440})
+		want = append(want, fmt.Sprintf("main stdout %d 440 7", size))
+	}
+	lines, err := readAll(t, follow(t.Context(), t, d, create(t, d, spec)))
+	if err != nil || !slices.Equal(lines, want) {
+		t.Errorf("the task sees %q, %v; want %q", lines, err, want)
+	}
+	if left := stored(t, d); left != nil {
+		t.Errorf("the service still has %q", left)
+	}
+}
+
+// A secret that has no place is refused at once, and leaves nothing.
+func TestSecretsWithoutPlace(t *testing.T) {
+	d := open(t)
+	for _, place := range []string{"/bin", "/bin/sh/below"} {
+		spec := driver.TaskSpec{Name: "no-place", Container: sh("true"), Secrets: []driver.Secret{{Name: "key", Path: place, Value: []byte("x")}}}
+		if _, err := d.Create(t.Context(), spec); !errors.Is(err, errdefs.ErrFailedPrecondition) || !strings.Contains(fmt.Sprint(err), "director") {
+			t.Errorf("a secret at %s: %v; want FailedPrecondition, and why", place, err)
+		}
+	}
+	if list, err := d.List(t.Context(), driver.ListOptions{}); err != nil || len(list) > 0 || stored(t, d) != nil {
+		t.Errorf("left are %v, %v and the secrets %q", list, err, stored(t, d))
+	}
+}
+
+// What a process left that was killed while it made a task, the next one removes, when it is old enough.
+func TestSecretsOfTheDead(t *testing.T) {
+	d := open(t)
+	name := d.secretPrefix() + "dead_0"
+	if err := d.api.call(t.Context(), "POST", "/secrets/create", url.Values{"name": {name}}, strings.NewReader("x"), nil); err != nil {
+		t.Fatal(err)
+	}
+	d.sweepSecrets()
+	d.tasks.Wait()
+	if left := stored(t, d); !slices.Equal(left, []string{name}) {
+		t.Errorf("the service has %q; want what another process may be using", left)
+	}
+	next, err := New(Config{Owner: d.owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	next.oldEnough = 0
+	next.sweepSecrets()
+	next.tasks.Wait()
+	if left := stored(t, d); left != nil {
+		t.Errorf("the service still has %q", left)
+	}
+}
