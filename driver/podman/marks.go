@@ -2,7 +2,10 @@ package podman
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -29,11 +32,41 @@ func (d *Driver) setMark(ctx context.Context, id string, mark int, reason string
 	}
 	err := d.makeVolume(ctx, d.markName(id), labels)
 	d.hub.poke(id, false)
-	if errdefs.IsAlreadyExists(err) {
-		return nil
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return err
 	}
-	return err
+	if _, err := d.look(ctx, id); errdefs.IsNotFound(err) { // removed meanwhile, with the mark that it had then
+		return errors.Join(err, d.dropMark(ctx, id))
+	}
+	return nil
 }
+
+// sweepMarks removes, beside other work and not too often, the marks of containers that are gone: a process that was killed while it removed a task may have left them.
+func (d *Driver) sweepMarks(there []listed) {
+	now := time.Now().UnixNano()
+	last := d.sweptMarks.Load()
+	if last != 0 && now-last < int64(sweepPause) || !d.sweptMarks.CompareAndSwap(last, now) {
+		return
+	}
+	d.tasks.Go(func() {
+		var list []volume
+		if d.api.call(d.ctx, "GET", "/volumes/json", filters(d.filters(kindMark, nil)), nil, &list) != nil {
+			return // the next time
+		}
+		for _, v := range list {
+			id := v.Labels[labelContainer]
+			if len(id) < 24 || d.markName(id) != v.Name || slices.ContainsFunc(there, func(c listed) bool { return c.ID == id }) {
+				continue
+			}
+			if _, err := d.look(d.ctx, id); errdefs.IsNotFound(err) {
+				_ = d.dropMark(d.ctx, id)
+			}
+		}
+	})
+}
+
+// sweepPause is how much time passes between two sweeps at least.
+const sweepPause = 10 * time.Second
 
 // readMark completes what is known of a container.
 func (d *Driver) readMark(ctx context.Context, c *inspected) error {

@@ -86,18 +86,19 @@ type Driver struct {
 	tasks  sync.WaitGroup // goroutines that outlive a call
 	closed atomic.Bool
 
-	info   guard.Once[service]
-	caps   guard.Once[driver.Capabilities]
-	hub    *hub
-	guards *monitors
-	pulls  flights
-	starts guard.Locks
-	groups supervisors
-	fresh  guard.IDs // containers made and not started by this value: only a hint
-	ended  guard.IDs // containers that this value has seen end: only a hint
-	swept  sync.Once // see sweepSecrets
-	bereft guard.IDs // containers whose conmon is gone: see monitors
-	kills  guard.IDs // containers that this value ends: it need not wonder who killed them
+	info       guard.Once[service]
+	caps       guard.Once[driver.Capabilities]
+	hub        *hub
+	guards     *monitors
+	pulls      flights
+	starts     guard.Locks
+	groups     supervisors
+	fresh      guard.IDs    // containers made and not started by this value: only a hint
+	ended      guard.IDs    // containers that this value has seen end: only a hint
+	swept      sync.Once    // see sweepSecrets
+	sweptMarks atomic.Int64 // when that was last, in nanoseconds
+	bereft     guard.IDs    // containers whose conmon is gone: see monitors
+	kills      guard.IDs    // containers that this value ends: it need not wonder who killed them
 }
 
 var (
