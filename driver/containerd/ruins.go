@@ -32,7 +32,7 @@ import (
 // container could never be started again, and which nobody would remove before the machine starts again.
 //
 // What is done about it destroys things, as root. So it is done only while we hold the container's record in the daemon, by whose ID the bundle
-// is called, and only where this daemon has shown its bundles to be, or where there is one of that ID.
+// is called, and only where this daemon has shown its bundles to be, or where there is one of an ID that nobody else can have.
 
 // bundles is the directory of the daemon's bundles, below its state directory and with one directory for each namespace.
 const bundles = "io.containerd.runtime.v2.task"
@@ -148,10 +148,14 @@ func (d *Driver) learnBundles(pid uint32, id string) {
 }
 
 // bundle is the directory that the daemon makes for a container's process, or "" if it is not known where. A process that has started nothing yet
-// looks in the usual places: nobody else has a container of that ID, which is random.
+// looks in the usual places for an init container or service, in whose ID a part is random: a main container is called after the task, and another daemon
+// may have one of that name.
 func (d *Driver) bundle(id string) string {
 	if dir := d.bundles.Load(); dir != nil {
 		return filepath.Join(*dir, d.cfg.Namespace, id)
+	}
+	if !strings.Contains(id, "-") {
+		return ""
 	}
 	for _, state := range []string{filepath.Dir(d.cfg.Address), defaults.DefaultStateDir} {
 		dir := filepath.Join(state, bundles)

@@ -108,37 +108,56 @@ func TestRuins(t *testing.T) {
 	}
 	id, _ := create(t, "shows-where-bundles-are")
 	exits(t, id)
-	begun := func(t *testing.T, _ driver.TaskID, h handle) {
-		if err := os.WriteFile(d.begunFile(h, driver.MainContainer), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	other := c.driver(c.config())
-	other.helpAfter, other.noticeTime = d.helpAfter, d.noticeTime
-	for name, by := range map[string]struct {
-		d   *Driver
-		end func(*testing.T, driver.TaskID, handle)
-	}{
-		"start":            {d, func(t *testing.T, id driver.TaskID, _ handle) { exits(t, id) }},
-		"remove":           {d, begun},
-		"remove-elsewhere": {other, begun}, // by a process that has started nothing
+	for name, end := range map[string]func(*testing.T, driver.TaskID, handle){
+		"start": func(t *testing.T, id driver.TaskID, _ handle) { exits(t, id) },
+		"remove": func(t *testing.T, id driver.TaskID, h handle) {
+			if err := os.WriteFile(d.begunFile(h, driver.MainContainer), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			id, h := create(t, "ruined-"+name)
 			bundle := filepath.Join(c.dir, "state", bundles, d.cfg.Namespace, h.container)
 			ruin(t, bundle)
-			by.end(t, id, h)
-			if err := by.d.Remove(t.Context(), id); err != nil {
+			end(t, id, h)
+			if err := d.Remove(t.Context(), id); err != nil {
 				t.Error(err)
-			}
-			if exists(bundle) || exists(hidden(bundle)) {
-				t.Errorf("%s is left", bundle)
 			}
 			if left := shims(bundle); len(left) > 0 {
 				t.Errorf("the shim %v was not killed", left)
 			}
 		})
+	}
+}
+
+// Who began to start a task was killed. Another process, which has started nothing, removes it, with what the daemon has left of its init container.
+func TestRuinsOfAnother(t *testing.T) {
+	t.Parallel()
+	c := newDaemon(t)
+	d := c.driver(c.config())
+	d.helpAfter, d.noticeTime = time.Second, 2*time.Second
+	spec := program("ruined", "exit", "3")
+	spec.Init = []driver.Container{{Name: "first", Image: drivertest.Image, Pull: driver.PullNever}}
+	id, err := d.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := d.parse(string(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(c.dir, "state", bundles, d.cfg.Namespace, h.member(kindInit, "0"))
+	ruin(t, bundle)
+	if err := os.WriteFile(d.begunFile(h, "first"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if exists(bundle) || exists(hidden(bundle)) || len(shims(bundle)) > 0 {
+		t.Errorf("%s is left, or a shim in it", bundle)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type inspected struct {
 	ID      string `json:"Id"`
 	Name    string
+	Image   string // its id
 	Created time.Time
 	State   *struct {
 		Status     string

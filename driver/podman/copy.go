@@ -124,28 +124,31 @@ func (d *Driver) directory(ctx context.Context, id, path string) error {
 	if path == "/" {
 		return nil
 	}
-	mode, err := d.mode(ctx, id, path+"/.")
-	if err == nil && !mode.IsDir() {
+	is, err := d.isDirectory(ctx, id, path)
+	if err == nil && !is {
 		return driver.WithClass(errdefs.ErrFailedPrecondition, "%s is not a directory", path)
 	}
 	return err
 }
 
-// mode returns what a path of a container is.
-func (d *Driver) mode(ctx context.Context, id, path string) (fs.FileMode, error) {
+// isDirectory reports whether a path of a container is one, or a link to one.
+func (d *Driver) isDirectory(ctx context.Context, id, path string) (bool, error) {
 	req, err := d.api.request(ctx, "HEAD", "/containers/"+id+"/archive", url.Values{"path": {path}}, nil)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	resp, err := d.api.send(req)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	defer resp.Body.Close()
-	var info struct{ Mode fs.FileMode }
+	var info struct {
+		Mode  fs.FileMode
+		IsDir bool // of what a link leads to
+	}
 	text, err := base64.URLEncoding.DecodeString(resp.Header.Get("X-Docker-Container-Path-Stat"))
 	if err == nil {
 		err = json.Unmarshal(text, &info)
 	}
-	return info.Mode, err
+	return info.IsDir || info.Mode.IsDir(), err
 }

@@ -61,7 +61,7 @@
 // A command run by Exec goes on when its context ends. Dial takes as long as to start a container. Services are ended, when the main container has, by any process that
 // called Start, Wait or Logs with Follow and still lives; when there is none, they run until Remove. Secrets are the
 // service's own, under random names, while the task is made, and copies beside its containers until Remove; one that is empty, or of 512,000 bytes and more, is a file in
-// the container's layer. They cannot be put below a mount or into a read-only root.
+// the container's layer. Where a container has any, its /run/secrets is a directory that Podman mounts, whatever the image has there; and the files can be neither removed nor replaced by the task. They cannot be put below a mount or into a read-only root.
 //
 // A process that follows a task which another process starts and which ends within the same instant can make Podman
 // prepare the ended container again, which forgets the exit code: the result is then unknown, never a success.

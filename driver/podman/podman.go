@@ -80,25 +80,27 @@ type Driver struct {
 	patience  time.Duration
 	listTime  time.Duration // see defaultListTime
 	oldEnough time.Duration // see remainsAge
+	secretAge time.Duration // see there
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
 	tasks  sync.WaitGroup // goroutines that outlive a call
 	closed atomic.Bool
 
-	info       guard.Once[service]
-	caps       guard.Once[driver.Capabilities]
-	hub        *hub
-	guards     *monitors
-	pulls      flights
-	starts     guard.Locks
-	groups     supervisors
-	fresh      guard.IDs    // containers made and not started by this value: only a hint
-	ended      guard.IDs    // containers that this value has seen end: only a hint
-	swept      sync.Once    // see sweepSecrets
-	sweptMarks atomic.Int64 // when that was last, in nanoseconds
-	bereft     guard.IDs    // containers whose conmon is gone: see monitors
-	kills      guard.IDs    // containers that this value ends: it need not wonder who killed them
+	info         guard.Once[service]
+	caps         guard.Once[driver.Capabilities]
+	hub          *hub
+	guards       *monitors
+	pulls        flights
+	starts       guard.Locks
+	groups       supervisors
+	fresh        guard.IDs    // containers made and not started by this value: only a hint
+	ended        guard.IDs    // containers that this value has seen end: only a hint
+	sweptSecrets atomic.Int64 // when that was last, in nanoseconds
+	places       guard.IDs    // places for secrets, with their images: see fitting
+	sweptMarks   atomic.Int64 // when that was last, in nanoseconds
+	bereft       guard.IDs    // containers whose conmon is gone: see monitors
+	kills        guard.IDs    // containers that this value ends: it need not wonder who killed them
 }
 
 var (
@@ -123,7 +125,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, &driver.Error{Op: "configure podman", Err: err}
 	}
-	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime, oldEnough: remainsAge}
+	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime, oldEnough: remainsAge, secretAge: secretAge}
 	if d.owner == "" {
 		d.owner = "default"
 	}

@@ -35,13 +35,18 @@ func (m *maker) secretName(i int) string { return m.secretPrefix() + m.uid + "_"
 // store hands the task's secrets to the service; drop takes them away. What the service refuses is written into the containers.
 func (m *maker) store(ctx context.Context) (drop func(), err error) {
 	m.stored = make([]bool, len(m.spec.Secrets))
+	if err := context.Cause(ctx); err != nil {
+		return func() {}, err
+	}
+	posting, cancel := detached(ctx) // one that is abandoned might be stored after its removal
+	defer cancel()
 	errs := make([]error, len(m.spec.Secrets))
 	var all sync.WaitGroup
 	for i := range m.spec.Secrets {
 		if s := &m.spec.Secrets[i]; storable(s) {
 			m.sweepSecrets()
 			all.Go(func() {
-				err := m.api.call(ctx, "POST", "/secrets/create", url.Values{"name": {m.secretName(i)}}, bytes.NewReader(s.Value), nil)
+				err := m.api.call(posting, "POST", "/secrets/create", url.Values{"name": {m.secretName(i)}, "driver": {"file"}}, bytes.NewReader(s.Value), nil)
 				if m.stored[i] = err == nil; err != nil && !answered(err) {
 					m.stored[i], errs[i] = true, err // perhaps
 				}
@@ -85,43 +90,64 @@ func (m *maker) secretsOf(container string) (given []secretMount, written []driv
 	return given, nil
 }
 
-// fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it.
+// fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it. What is found of an image holds for
+// the next container of it, since to look has the service start a process.
 func (m *maker) fitting(ctx context.Context, id string, given []secretMount) error {
-	errs := make([]error, len(given))
-	var all sync.WaitGroup
-	for i, s := range given {
-		all.Go(func() {
-			mode, err := m.mode(ctx, id, s.Target)
-			if err == nil && mode.IsDir() {
-				err = driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: it is a directory", s.Target)
-			}
-			for at := path.Dir(s.Target); errdefs.IsNotFound(err); at = path.Dir(at) {
-				err = m.directory(ctx, id, at)
-			}
-			errs[i] = err
-		})
+	if len(given) == 0 {
+		return nil
 	}
-	all.Wait()
-	return errors.Join(errs...)
+	c, err := m.look(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, s := range given {
+		for _, above := range given {
+			if strings.HasPrefix(s.Target, above.Target+"/") {
+				return driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: %s is one too, and not a directory", s.Target, above.Target)
+			}
+		}
+		place := c.Image + s.Target
+		if m.places.Has(place) {
+			continue
+		}
+		is, err := m.isDirectory(ctx, id, s.Target)
+		if err == nil && is {
+			err = driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: it is a directory", s.Target)
+		}
+		for at := path.Dir(s.Target); errdefs.IsNotFound(err); at = path.Dir(at) {
+			err = m.directory(ctx, id, at)
+		}
+		if err != nil {
+			return err
+		}
+		m.places.Add(place)
+	}
+	return nil
 }
 
-// sweepSecrets removes, once, what processes of this owner have left that were killed while they made a task.
+// secretAge is how old a secret in the service's store is that nobody needs any more: who makes a task may have to fetch an image first.
+const secretAge = time.Hour
+
+// sweepSecrets removes, now and then, what processes of this owner have left that were killed while they made a task.
 func (d *Driver) sweepSecrets() {
-	d.swept.Do(func() {
-		d.tasks.Go(func() {
-			var list []struct {
-				CreatedAt time.Time
-				Spec      struct{ Name string }
+	now := time.Now().UnixNano()
+	last := d.sweptSecrets.Load()
+	if last != 0 && now-last < int64(secretAge) || !d.sweptSecrets.CompareAndSwap(last, now) {
+		return
+	}
+	d.tasks.Go(func() {
+		var list []struct {
+			CreatedAt time.Time
+			Spec      struct{ Name string }
+		}
+		if d.api.call(d.ctx, "GET", "/secrets/json", nil, nil, &list) != nil {
+			return // the next time
+		}
+		for _, s := range list {
+			if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.secretAge {
+				d.dropSecret(d.ctx, s.Spec.Name)
 			}
-			if d.api.call(d.ctx, "GET", "/secrets/json", nil, nil, &list) != nil {
-				return // the next process will
-			}
-			for _, s := range list {
-				if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.oldEnough {
-					d.dropSecret(d.ctx, s.Spec.Name)
-				}
-			}
-		})
+		}
 	})
 }
 

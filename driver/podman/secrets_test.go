@@ -50,8 +50,8 @@ func TestSecretsOfEachSize(t *testing.T) {
 // A secret that has no place is refused at once, and leaves nothing.
 func TestSecretsWithoutPlace(t *testing.T) {
 	d := open(t)
-	for _, place := range []string{"/bin", "/bin/sh/below"} {
-		spec := driver.TaskSpec{Name: "no-place", Container: sh("true"), Secrets: []driver.Secret{{Name: "key", Path: place, Value: []byte("x")}}}
+	for _, place := range []string{"/bin", "/bin/sh/below", "/key/below"} {
+		spec := driver.TaskSpec{Name: "no-place", Container: sh("true"), Secrets: []driver.Secret{{Name: "key", Path: place, Value: []byte("x")}, {Name: "other", Path: "/key", Value: []byte("x")}}}
 		if _, err := d.Create(t.Context(), spec); !errors.Is(err, errdefs.ErrFailedPrecondition) || !strings.Contains(fmt.Sprint(err), "director") {
 			t.Errorf("a secret at %s: %v; want FailedPrecondition, and why", place, err)
 		}
@@ -78,7 +78,7 @@ func TestSecretsOfTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer next.Close()
-	next.oldEnough = 0
+	next.secretAge = 0
 	next.sweepSecrets()
 	next.tasks.Wait()
 	if left := stored(t, d); left != nil {
