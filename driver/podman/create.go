@@ -107,6 +107,7 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 	if h.container, err = m.makeMembers(ctx, members, h.group, network); err != nil {
 		return handle{}, err
 	}
+	drop() // before the task is complete: one that is leaves nothing behind, whoever dies
 	if err := <-sandbox; err != nil || !m.inParts() {
 		return h, err
 	}
@@ -246,7 +247,7 @@ func (m *maker) options(c member, group string, network containerSpec) container
 
 // create makes a container, after fetching its image and making the shared network if they are missing; c is nil for a helper.
 func (m *maker) create(ctx context.Context, c *driver.Container, spec *containerSpec) (string, error) {
-	for image, network := false, false; ; {
+	for image, network, secrets := false, false, false; ; {
 		id, err := m.createOnce(ctx, spec)
 		switch {
 		case noImage(err) && !image:
@@ -255,6 +256,9 @@ func (m *maker) create(ctx context.Context, c *driver.Container, spec *container
 		case noNetwork(err) && !network: // Podman looks for it when it has the image
 			network = true
 			err = m.makeSharedNetwork(ctx)
+		case noSecret(err) && !secrets: // somebody took them for those of a dead process
+			secrets = true
+			err = m.storeAgain(ctx)
 		default:
 			return id, err
 		}

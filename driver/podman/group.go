@@ -13,6 +13,7 @@ import (
 type members struct {
 	holder          string // id, or empty
 	main            string // id
+	whole           bool   // the main container is there, and the task complete
 	inits, services []listed
 }
 
@@ -32,6 +33,8 @@ func membersOf(h handle, all []listed) members {
 	g := members{main: h.container}
 	for _, c := range all {
 		switch c.Labels[labelKind] {
+		case kindTask:
+			g.whole = len(c.Names) > 0 && !incomplete(c.Names[0])
 		case kindHolder:
 			g.holder = c.ID
 		case kindInit:

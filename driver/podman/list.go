@@ -26,7 +26,7 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 	if err != nil {
 		return nil, err
 	}
-	d.sweepMarks(list)
+	d.sweep(list)
 	whole, mains := map[string]bool{}, map[string]bool{} // groups that have a main container, and all of these
 	for _, c := range list {
 		if c.Labels[labelKind] == kindTask {

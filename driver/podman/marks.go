@@ -41,28 +41,33 @@ func (d *Driver) setMark(ctx context.Context, id string, mark int, reason string
 	return nil
 }
 
-// sweepMarks removes, beside other work and not too often, the marks of containers that are gone: a process that was killed while it removed a task may have left them.
-func (d *Driver) sweepMarks(there []listed) {
+// sweep removes, beside other work and not too often, what processes have left that were killed: secrets, and marks of containers that are gone.
+func (d *Driver) sweep(there []listed) {
 	now := time.Now().UnixNano()
-	last := d.sweptMarks.Load()
-	if last != 0 && now-last < int64(sweepPause) || !d.sweptMarks.CompareAndSwap(last, now) {
+	last := d.swept.Load()
+	if last != 0 && now-last < int64(sweepPause) || !d.swept.CompareAndSwap(last, now) {
 		return
 	}
 	d.tasks.Go(func() {
-		var list []volume
-		if d.api.call(d.ctx, "GET", "/volumes/json", filters(d.filters(kindMark, nil)), nil, &list) != nil {
-			return // the next time
-		}
-		for _, v := range list {
-			id := v.Labels[labelContainer]
-			if len(id) < 24 || d.markName(id) != v.Name || slices.ContainsFunc(there, func(c listed) bool { return c.ID == id }) {
-				continue
-			}
-			if _, err := d.look(d.ctx, id); errdefs.IsNotFound(err) {
-				_ = d.dropMark(d.ctx, id)
-			}
-		}
+		d.sweepMarks(d.ctx, there)
+		d.sweepSecrets(d.ctx)
 	})
+}
+
+func (d *Driver) sweepMarks(ctx context.Context, there []listed) {
+	var list []volume
+	if d.api.call(ctx, "GET", "/volumes/json", filters(d.filters(kindMark, nil)), nil, &list) != nil {
+		return // the next time
+	}
+	for _, v := range list {
+		id := v.Labels[labelContainer]
+		if len(id) < 24 || d.markName(id) != v.Name || slices.ContainsFunc(there, func(c listed) bool { return c.ID == id }) {
+			continue
+		}
+		if _, err := d.look(ctx, id); errdefs.IsNotFound(err) {
+			_ = d.dropMark(ctx, id)
+		}
+	}
 }
 
 // sweepPause is how much time passes between two sweeps at least.

@@ -43,10 +43,9 @@ func (m *maker) store(ctx context.Context) (drop func(), err error) {
 	errs := make([]error, len(m.spec.Secrets))
 	var all sync.WaitGroup
 	for i := range m.spec.Secrets {
-		if s := &m.spec.Secrets[i]; storable(s) {
-			m.sweepSecrets()
+		if storable(&m.spec.Secrets[i]) {
 			all.Go(func() {
-				err := m.api.call(posting, "POST", "/secrets/create", url.Values{"name": {m.secretName(i)}, "driver": {"file"}}, bytes.NewReader(s.Value), nil)
+				err := m.storeOne(posting, i)
 				if m.stored[i] = err == nil; err != nil && !answered(err) {
 					m.stored[i], errs[i] = true, err // perhaps
 				}
@@ -54,7 +53,7 @@ func (m *maker) store(ctx context.Context) (drop func(), err error) {
 		}
 	}
 	all.Wait()
-	return func() {
+	return sync.OnceFunc(func() {
 		ctx, cancel := detached(ctx)
 		defer cancel()
 		var all sync.WaitGroup
@@ -64,7 +63,51 @@ func (m *maker) store(ctx context.Context) (drop func(), err error) {
 			}
 		}
 		all.Wait()
-	}, errors.Join(errs...)
+	}), errors.Join(errs...)
+}
+
+func (m *maker) storeOne(ctx context.Context, i int) error {
+	return m.api.call(ctx, "POST", "/secrets/create", url.Values{"name": {m.secretName(i)}, "driver": {"file"}}, bytes.NewReader(m.spec.Secrets[i].Value), nil)
+}
+
+// noSecret reports whether a container was not made for want of a secret.
+func noSecret(err error) bool {
+	return err != nil && answered(err) && strings.Contains(err.Error(), "no such secret")
+}
+
+// storeAgain hands the secrets to the service that it had and has no more. Another container of the task may do so too.
+func (m *maker) storeAgain(ctx context.Context) error {
+	for i, stored := range m.stored {
+		if !stored {
+			continue
+		}
+		if err := m.storeOne(ctx, i); err != nil && !(answered(err) && strings.Contains(err.Error(), "in use")) {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropSecretsOf takes away the secrets of a task that somebody began to make and did not complete.
+func (d *Driver) dropSecretsOf(ctx context.Context, uid string) error {
+	list, err := d.secretsInStore(ctx)
+	for _, s := range list {
+		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()+uid+"_") {
+			d.dropSecret(ctx, s.Spec.Name)
+		}
+	}
+	return err
+}
+
+type storedSecret struct {
+	CreatedAt time.Time
+	Spec      struct{ Name string }
+}
+
+// secretsInStore returns what the service has, of everybody.
+func (d *Driver) secretsInStore(ctx context.Context) (list []storedSecret, err error) {
+	err = d.api.call(ctx, "GET", "/secrets/json", nil, nil, &list)
+	return list, err
 }
 
 // dropSecret takes a secret away from the service, later if that does not answer now.
@@ -125,30 +168,20 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 	return nil
 }
 
-// secretAge is how old a secret in the service's store is that nobody needs any more: who makes a task may have to fetch an image first.
-const secretAge = time.Hour
+// secretAge is how old a secret in the service's store is that is taken for one of a dead process. Who fetches an image meanwhile stores his again.
+const secretAge = time.Minute
 
-// sweepSecrets removes, now and then, what processes of this owner have left that were killed while they made a task.
-func (d *Driver) sweepSecrets() {
-	now := time.Now().UnixNano()
-	last := d.sweptSecrets.Load()
-	if last != 0 && now-last < int64(secretAge) || !d.sweptSecrets.CompareAndSwap(last, now) {
-		return
+// sweepSecrets removes what processes of this owner have left that were killed while they made a task, of which there is nothing else.
+func (d *Driver) sweepSecrets(ctx context.Context) {
+	list, err := d.secretsInStore(ctx)
+	if err != nil {
+		return // the next time
 	}
-	d.tasks.Go(func() {
-		var list []struct {
-			CreatedAt time.Time
-			Spec      struct{ Name string }
+	for _, s := range list {
+		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.secretAge {
+			d.dropSecret(ctx, s.Spec.Name)
 		}
-		if d.api.call(d.ctx, "GET", "/secrets/json", nil, nil, &list) != nil {
-			return // the next time
-		}
-		for _, s := range list {
-			if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.secretAge {
-				d.dropSecret(d.ctx, s.Spec.Name)
-			}
-		}
-	})
+	}
 }
 
 // write puts secrets into a container that was made and not started. Directories that are not there the service makes so that everybody can enter them, and does not

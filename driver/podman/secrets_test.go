@@ -68,8 +68,7 @@ func TestSecretsOfTheDead(t *testing.T) {
 	if err := d.api.call(t.Context(), "POST", "/secrets/create", url.Values{"name": {name}}, strings.NewReader("x"), nil); err != nil {
 		t.Fatal(err)
 	}
-	d.sweepSecrets()
-	d.tasks.Wait()
+	d.sweepSecrets(t.Context())
 	if left := stored(t, d); !slices.Equal(left, []string{name}) {
 		t.Errorf("the service has %q; want what another process may be using", left)
 	}
@@ -79,9 +78,61 @@ func TestSecretsOfTheDead(t *testing.T) {
 	}
 	defer next.Close()
 	next.secretAge = 0
-	next.sweepSecrets()
-	next.tasks.Wait()
+	next.sweepSecrets(t.Context())
 	if left := stored(t, d); left != nil {
 		t.Errorf("the service still has %q", left)
+	}
+}
+
+// A process was killed while it made a task of several containers: the secrets go with what there is of it.
+func TestSecretsOfTheIncomplete(t *testing.T) {
+	d := open(t)
+	spec := driver.TaskSpec{Name: "half", Container: sh("true"), Secrets: []driver.Secret{{Name: "key", Path: "/key", Value: []byte("x")}}}
+	spec.Init = []driver.Container{sh("true")}
+	spec.Init[0].Name = "first"
+	m := &maker{Driver: d, spec: &spec, uid: newUID()}
+	network, err := m.networkOf(t.Context(), m.spec, m.uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.holder(t.Context(), network); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.store(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(t, d); len(got) != 1 {
+		t.Fatalf("the service has the secrets %q; want one", got)
+	}
+	list, err := d.List(t.Context(), driver.ListOptions{})
+	if err != nil || len(list) != 1 || !list[0].Incomplete {
+		t.Fatalf("List: %+v, %v; want the task, incomplete", list, err)
+	}
+	if err := d.Remove(t.Context(), list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if left := stored(t, d); left != nil {
+		t.Errorf("the service still has %q", left)
+	}
+}
+
+// Somebody takes the secrets for those of a dead process while the task is made.
+func TestSecretsTakenAway(t *testing.T) {
+	d := open(t)
+	spec := driver.TaskSpec{Name: "robbed", Container: sh("cat /key"), Secrets: []driver.Secret{{Name: "key", Path: "/key", Value: []byte("x\n")}}}
+	m := &maker{Driver: d, spec: &spec, uid: newUID()}
+	drop, err := m.store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer drop()
+	if err := d.dropSecretsOf(t.Context(), m.uid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.member(t.Context(), containersOf(&spec)[0], "", containerSpec{Network: namespace{Mode: "none"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.undo(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

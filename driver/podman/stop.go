@@ -131,6 +131,11 @@ func (d *Driver) remove(ctx context.Context, h handle) error {
 	if err := errors.Join(d.dropMark(ctx, h.container), d.dropSandbox(ctx, sandbox)); err != nil {
 		return err
 	}
+	if h.group != "" && !g.whole {
+		if err := d.dropSecretsOf(ctx, h.group); err != nil {
+			return err
+		}
+	}
 	return d.dropNetwork(ctx, h.network)
 }
 
