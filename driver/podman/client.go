@@ -61,7 +61,7 @@ func (e *apiError) Error() string { return e.Message }
 
 // Unwrap returns the class that the status stands for.
 func (e *apiError) Unwrap() error {
-	if strings.Contains(e.Message, "does not exist in database") || strings.Contains(e.Message, "no such container") {
+	if strings.Contains(e.Message, "does not exist in database") || strings.Contains(e.Message, "no such container") || strings.Contains(e.Message, "no such volume") {
 		return errdefs.ErrNotFound // whatever the status: it was removed while the service looked at it
 	}
 	switch e.status {

@@ -126,6 +126,7 @@ func (c *cutting) pass(client net.Conn) {
 	head, _ := from.Peek(1)
 	if len(head) > 0 {
 		head, _ = from.Peek(from.Buffered())
+		head = bytes.Clone(head) // it is passed on beside
 	}
 	c.wg.Go(func() {
 		_, _ = io.Copy(server, from)
