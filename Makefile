@@ -74,7 +74,7 @@ soak: ## the long tests: random interrupts and broken connections, repeated
 	@scripts/with-podman -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=podman $(crowds)
 	@scripts/with-containerd -lock=test busybox,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=containerd $(crowds)
 	@scripts/with-kubernetes -lock=test busybox,helper,worker env WHARF_SOAK=1 WHARF_TEST_RUNTIME=kubernetes $(crowds)
-	@scripts/with-docker -lock=test busybox,wharf scripts/with-podman busybox scripts/with-kubernetes busybox,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood|TestWharfBuildsItself' ./examples
+	@scripts/with-docker -lock=test busybox,go,wharf scripts/with-podman busybox,go scripts/with-kubernetes busybox,go,helper env WHARF_TEST_KILLS=100 WHARF_TEST_LINES=10485760 go test -count=1 -timeout 150m -run 'TestReattach|TestFlood|TestWharfBuildsItself|TestGoProject' ./examples
 	@scripts/with-docker -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/docker
 	@scripts/with-podman -lock=test busybox env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run UnderFaults ./driver/podman
 	@scripts/with-containerd -lock=test "" env WHARF_TEST_FAULTS=20 go test -count=1 -timeout 60m -run 'UnderFaults|BreaksOff' ./driver/containerd
