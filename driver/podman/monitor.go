@@ -10,8 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Conmon, a process for each container, keeps its output and notes its end. If that process is killed, or crashes as that of version 2.1.6 may when
-// someone hangs up while it writes, the service calls the container running for ever, and tells nobody of anything. Only who waits at the service
+// Conmon, a process for each container, keeps its output and notes its end. If that process is killed, or crashes, which was seen where
+// connections broke while it wrote, the service calls the container running for ever, and tells nobody of anything. Only who waits at the service
 // gets an answer, after twenty seconds: so the driver waits there too, once for each container that someone waits for or reads.
 type monitors struct {
 	d     *Driver

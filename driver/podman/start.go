@@ -219,7 +219,7 @@ func (d *Driver) runInit(ctx context.Context, id string) (bool, error) {
 
 // hearEnd wakes those who wait for the end of a container that was not started yet as soon as its output ends: the events tell of it up to a quarter of
 // a second later, where the service reads them from a file. It is a hint only, and gives up without a word; it reports whether it listens. It reads on when ctx has ended: to hang up on a
-// container that prints can crash its conmon. Why it looks at the container first is told at attach.
+// container that prints may crash its conmon. Why it looks at the container first is told at attach.
 func (d *Driver) hearEnd(ctx context.Context, id string) bool {
 	unlock, err := d.starts.Lock(ctx, attachKey(id))
 	if err != nil {
