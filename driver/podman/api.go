@@ -143,7 +143,7 @@ type volumeMount struct {
 // secretMount has a copy of one of the service's secrets made when the container is, and shown as a file.
 type secretMount struct {
 	Source, Target string
-	UID, GID, Mode uint32
+	UID, Mode      uint32
 }
 
 type bindMount struct {

@@ -113,7 +113,7 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 	}
 	err = m.api.call(ctx, "POST", "/containers/"+h.container+"/rename", url.Values{"name": {m.containerName(m.spec.Name)}}, nil, nil)
 	if nameInUse(err) {
-		_ = m.awaitListed(ctx, m.containerName(m.spec.Name))
+		m.awaitListed(ctx, m.containerName(m.spec.Name))
 		err = nameTaken(err)
 	}
 	return h, err
@@ -322,8 +322,8 @@ func nameTaken(err error) error {
 	return driver.WithClass(errdefs.ErrAlreadyExists, "there is a task, sandbox or container of that name already; remove it or choose another name: %v", err)
 }
 
-// defaultListTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.
-const defaultListTime = 30 * time.Second
+// listTime is how long it may take until a container is listed whose name is taken: on a machine with a busy disk, long. One that never is was left by a service that was killed.
+const listTime = 30 * time.Second
 
 // awaitListed returns when the container that has the name is listed, so that who is told of it also finds it: one that the service is just making,
 // for a caller whose connection broke, has its name before. It returns false if there is no such container after all this time.
@@ -374,7 +374,7 @@ func (m *maker) dropRemains(ctx context.Context, inUse error) bool {
 	if err := m.api.call(ctx, "GET", "/containers/json", url.Values{"all": {"true"}, "external": {"true"}}, nil, &all); err != nil {
 		return false
 	}
-	return slices.ContainsFunc(all, func(c listed) bool { return c.ID == id[1] && time.Since(c.Created) > m.oldEnough }) &&
+	return slices.ContainsFunc(all, func(c listed) bool { return c.ID == id[1] && time.Since(c.Created) > m.remainsAge }) &&
 		m.api.call(ctx, "DELETE", "/containers/"+id[1], nil, nil, nil) == nil
 }
 

@@ -183,15 +183,18 @@ func (h *hub) connected() {
 			w.wake()
 		}
 	}
-	for s := range h.streams {
-		s.add(nil)
-	}
+	h.missed()
 }
 
 // lookAgain has those look who are told of all events: something has changed of which the service tells none.
 func (h *hub) lookAgain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.missed()
+}
+
+// missed has those look who are told of all events; the caller holds the lock.
+func (h *hub) missed() {
 	for s := range h.streams {
 		s.add(nil)
 	}
@@ -242,7 +245,5 @@ func (h *hub) marked(volume string) {
 			}
 		}
 	}
-	for s := range h.streams {
-		s.add(nil)
-	}
+	h.missed()
 }

@@ -74,13 +74,13 @@ func (c *Config) Validate() error {
 // Driver is a [driver.Driver] on Podman, with every optional ability. It is safe for use by
 // many goroutines.
 type Driver struct {
-	api       *client
-	owner     string
-	allow     Policy
-	patience  time.Duration
-	listTime  time.Duration // see defaultListTime
-	oldEnough time.Duration // see remainsAge
-	secretAge time.Duration // see there
+	api        *client
+	owner      string
+	allow      Policy
+	patience   time.Duration
+	listTime   time.Duration // see there
+	remainsAge time.Duration // see there
+	secretAge  time.Duration // see there
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -124,7 +124,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, &driver.Error{Op: "configure podman", Err: err}
 	}
-	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: defaultListTime, oldEnough: remainsAge, secretAge: secretAge}
+	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, listTime: listTime, remainsAge: remainsAge, secretAge: secretAge}
 	if d.owner == "" {
 		d.owner = "default"
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,8 +47,8 @@ func (m *maker) store(ctx context.Context) (drop func(), err error) {
 		if storable(&m.spec.Secrets[i]) {
 			all.Go(func() {
 				err := m.storeOne(posting, i)
-				if m.stored[i] = err == nil; err != nil && !answered(err) {
-					m.stored[i], errs[i] = true, err // perhaps
+				if m.stored[i] = !answered(err); m.stored[i] { // without an answer, perhaps
+					errs[i] = err
 				}
 			})
 		}
@@ -90,9 +91,14 @@ func (m *maker) storeAgain(ctx context.Context) error {
 
 // dropSecretsOf takes away the secrets of a task that somebody began to make and did not complete.
 func (d *Driver) dropSecretsOf(ctx context.Context, uid string) error {
-	list, err := d.secretsInStore(ctx)
+	return d.dropSecrets(ctx, uid+"_", always)
+}
+
+// dropSecrets takes away the owner's secrets whose names begin so and that are older than that.
+func (d *Driver) dropSecrets(ctx context.Context, prefix string, age time.Duration) error {
+	list, err := d.storedSecrets(ctx, prefix)
 	for _, s := range list {
-		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()+uid+"_") {
+		if time.Since(s.CreatedAt) > age {
 			d.dropSecret(ctx, s.Spec.Name)
 		}
 	}
@@ -104,10 +110,11 @@ type storedSecret struct {
 	Spec      struct{ Name string }
 }
 
-// secretsInStore returns what the service has, of everybody.
-func (d *Driver) secretsInStore(ctx context.Context) (list []storedSecret, err error) {
-	err = d.api.call(ctx, "GET", "/secrets/json", nil, nil, &list)
-	return list, err
+// storedSecrets returns the owner's secrets that the service has and whose names begin so.
+func (d *Driver) storedSecrets(ctx context.Context, prefix string) ([]storedSecret, error) {
+	var list []storedSecret
+	err := d.api.call(ctx, "GET", "/secrets/json", nil, nil, &list)
+	return slices.DeleteFunc(list, func(s storedSecret) bool { return !strings.HasPrefix(s.Spec.Name, d.secretPrefix()+prefix) }), err
 }
 
 // dropSecret takes a secret away from the service, later if that does not answer now.
@@ -168,20 +175,15 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 	return nil
 }
 
+// always is an age that everything has, also what a clock that is ahead has made.
+const always = -1 << 63
+
 // secretAge is how old a secret in the service's store is that is taken for one of a dead process. Who fetches an image meanwhile stores his again.
 const secretAge = time.Minute
 
 // sweepSecrets removes what processes of this owner have left that were killed while they made a task, of which there is nothing else.
 func (d *Driver) sweepSecrets(ctx context.Context) {
-	list, err := d.secretsInStore(ctx)
-	if err != nil {
-		return // the next time
-	}
-	for _, s := range list {
-		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) && time.Since(s.CreatedAt) > d.secretAge {
-			d.dropSecret(ctx, s.Spec.Name)
-		}
-	}
+	_ = d.dropSecrets(ctx, "", d.secretAge) // or the next time
 }
 
 // write puts secrets into a container that was made and not started. Directories that are not there the service makes so that everybody can enter them, and does not

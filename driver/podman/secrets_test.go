@@ -17,14 +17,12 @@ import (
 // stored returns the names of the secrets of an owner that the service has.
 func stored(t *testing.T, d *Driver) (names []string) {
 	t.Helper()
-	var list []struct{ Spec struct{ Name string } }
-	if err := d.api.call(t.Context(), "GET", "/secrets/json", nil, nil, &list); err != nil {
+	list, err := d.storedSecrets(t.Context(), "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range list {
-		if strings.HasPrefix(s.Spec.Name, d.secretPrefix()) {
-			names = append(names, s.Spec.Name)
-		}
+		names = append(names, s.Spec.Name)
 	}
 	return names
 }

@@ -84,7 +84,7 @@ func TestRemainsOfCreate(t *testing.T) {
 	t.Parallel()
 	s := newService(t, "")
 	d := s.driver()
-	d.listTime, d.oldEnough = time.Second, 0
+	d.listTime, d.remainsAge = time.Second, 0
 	db := filepath.Join(s.root, "libpod", "bolt_state.db")
 	before, err := os.ReadFile(db)
 	if err != nil {
