@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/wharfci/wharf/driver/docker"
@@ -15,6 +17,9 @@ import (
 // serveOwner is the variable of the environment that makes the test binary the suite's other process.
 const serveOwner = "WHARF_TEST_SERVE_OWNER"
 
+// serveKey is that of its SealKey.
+const serveKey = "WHARF_TEST_SERVE_KEY"
+
 func TestMain(m *testing.M) {
 	if owner := os.Getenv(serveOwner); owner != "" {
 		os.Exit(serve(owner))
@@ -23,7 +28,11 @@ func TestMain(m *testing.M) {
 }
 
 func serve(owner string) int {
-	d, err := docker.New(docker.Config{Owner: owner})
+	cfg := docker.Config{Owner: owner}
+	if key := os.Getenv(serveKey); key != "" {
+		cfg.SealKey = []byte(key)
+	}
+	d, err := docker.New(cfg)
 	if err == nil {
 		defer d.Close()
 		err = drivertest.Serve(context.Background(), d, os.Stdin, os.Stdout)
@@ -41,14 +50,30 @@ func TestConformance(t *testing.T) { drivertest.Run(t, harness(t)) }
 // TestConformanceUnderFaults runs a part of the suite while the connection to the daemon is cut and restored.
 func TestConformanceUnderFaults(t *testing.T) { drivertest.RunFaultRounds(t, harness) }
 
-func harness(t *testing.T) drivertest.Harness {
-	h, err := dockertest.Harness(docker.Config{})
+// TestConformanceSealed runs what secrets and tasks of several containers have to do with, with a SealKey.
+func TestConformanceSealed(t *testing.T) {
+	opts := drivertest.Options{Match: regexp.MustCompile(`secret|init|service|^lifecycle/|^after/`), Parallel: 8}
+	reports, err := drivertest.Check(t.Context(), harnessOf(t, docker.Config{SealKey: []byte("a key of the tests")}), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range reports {
+		if !r.Passed() {
+			t.Errorf("%s: %s\n%s", r.ID, r.Contract, strings.Join(r.Failures, "\n"))
+		}
+	}
+}
+
+func harness(t *testing.T) drivertest.Harness { return harnessOf(t, docker.Config{}) }
+
+func harnessOf(t *testing.T, cfg docker.Config) drivertest.Harness {
+	h, err := dockertest.Harness(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Process = func(ctx context.Context, owner string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, os.Args[0])
-		cmd.Env = append(os.Environ(), serveOwner+"="+owner)
+		cmd.Env = append(os.Environ(), serveOwner+"="+owner, serveKey+"="+string(cfg.SealKey))
 		return cmd
 	}
 	return h

@@ -62,6 +62,7 @@ type maker struct {
 	spec    *driver.TaskSpec
 	uid     string
 	volumes map[driver.VolumeID]string
+	sealed  bool // the secrets are written at the start
 
 	mu     sync.Mutex
 	made   []string // ids of containers
@@ -118,8 +119,17 @@ func (m *maker) checkSandbox(ctx context.Context) <-chan error {
 func (m *maker) holder(ctx context.Context, network *container.HostConfig) (*container.HostConfig, error) {
 	labels := m.labels(kindHolder, m.spec.Name, m.uid, m.spec.Labels) // the caller's, so that List finds it if nothing follows
 	labels[labelGroup] = m.uid
+	env, err := m.seal()
+	if err != nil {
+		return nil, err
+	}
+	if m.sealed = len(env) > 0; m.sealed {
+		labels[labelSealed] = "true"
+	}
 	id, err := m.create(ctx, nil, func() client.ContainerCreateOptions {
-		return pauseOptions(m.containerName(m.spec.Name)+"__net", labels, m.spec.Network.Hostname, *network)
+		opts := pauseOptions(m.containerName(m.spec.Name)+"__net", labels, m.spec.Network.Hostname, *network)
+		opts.Config.Env = env
+		return opts
 	})
 	if err != nil {
 		return nil, err
@@ -183,6 +193,9 @@ func (m *maker) member(ctx context.Context, c member, group string, network *con
 				return "", err
 			}
 		}
+	}
+	if m.sealed {
+		return id, nil
 	}
 	return id, m.secrets(ctx, id, m.spec.SecretsOf(c.in(m.spec)))
 }

@@ -38,6 +38,10 @@
 // the live stream; when it is too slow, or its connection breaks, it goes on from the log by count, and
 // at the end what was delivered is compared with the end and the beginning of the log.
 //
+// Secrets are written into the containers when these are made, for which a daemon before Docker 23 starts a process each. With [Config].SealKey those of a task with
+// init containers or services are kept until its start, encrypted (AES-256-GCM), in the environment of the container that holds the network namespace. That is up
+// to about 40 KiB for a task; of more, and without such a container, they are written at once.
+//
 // How a task ended is the daemon's record in the container's state. What Docker has no
 // place for (stopped before its start, init container or service failed) is noted in the
 // restart policy of a container that will not be started any more: the one property that can be changed, shows

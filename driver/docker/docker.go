@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/driver/internal/conns"
 	"github.com/wharfci/wharf/driver/internal/guard"
+	"github.com/wharfci/wharf/driver/internal/seal"
 )
 
 // Config says which daemon a driver talks to, for whom, and what it allows.
@@ -34,6 +36,10 @@ type Config struct {
 	// Patience is how long a Wait or a log reader tries to reach a daemon that has
 	// gone away before it gives up with Unavailable. Zero is 30 seconds.
 	Patience time.Duration
+	// SealKey, of 16 bytes or more, has the secrets of a task with init containers or services kept, encrypted with it, in the configuration of a container of that task
+	// until the task is started, rather than written into the containers when these are made: a daemon before Docker 23 starts a process for that, which takes longer than all the rest of Create.
+	// It is for whoever makes more tasks than are started at once. Every process that starts these tasks needs the same key. Until the start CopyOut does not see the files. Nil is none.
+	SealKey []byte
 	// Requests, if not nil, is called before each request to the daemon, by many goroutines at once: for logs and for counting. It
 	// must not change the request.
 	Requests func(*http.Request)
@@ -63,6 +69,9 @@ func (c *Config) Validate() error {
 	if c.Patience < 0 {
 		errs = append(errs, driver.WithClass(errdefs.ErrInvalidArgument, "Patience: must not be negative"))
 	}
+	if c.SealKey != nil && len(c.SealKey) < seal.Shortest {
+		errs = append(errs, driver.WithClass(errdefs.ErrInvalidArgument, "SealKey: has %d bytes; %d are the least", len(c.SealKey), seal.Shortest))
+	}
 	for _, p := range c.Allow.HostPaths {
 		if !strings.HasPrefix(p, "/") {
 			errs = append(errs, driver.WithClass(errdefs.ErrInvalidArgument, "Allow.HostPaths %q: must be absolute", p))
@@ -78,6 +87,7 @@ type Driver struct {
 	owner    string
 	allow    Policy
 	patience time.Duration
+	sealKey  []byte
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -120,7 +130,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, &driver.Error{Op: "configure docker", Err: err}
 	}
-	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience}
+	d := &Driver{owner: cfg.Owner, allow: cfg.Allow, patience: cfg.Patience, sealKey: slices.Clone(cfg.SealKey)}
 	if d.owner == "" {
 		d.owner = "default"
 	}

@@ -15,6 +15,7 @@ import (
 type members struct {
 	holder          string // id, or empty
 	held            bool   // the holder was started
+	sealed          bool   // it has the task's secrets
 	main            string // id
 	inits, services []container.Summary
 }
@@ -35,7 +36,7 @@ func membersOf(h handle, all []container.Summary) members {
 	for _, c := range all {
 		switch c.Labels[labelKind] {
 		case kindHolder:
-			g.holder, g.held = c.ID, c.State != container.StateCreated
+			g.holder, g.held, g.sealed = c.ID, c.State != container.StateCreated, c.Labels[labelSealed] != ""
 		case kindInit:
 			g.inits = append(g.inits, c)
 		case kindService:

@@ -24,6 +24,7 @@ const (
 	labelOrder     = labelPrefix + "order"     // of init containers and services
 	labelReady     = labelPrefix + "ready"     // a service's check, as JSON
 	labelRefused   = labelPrefix + "refused"   // why the container must not be started
+	labelSealed    = labelPrefix + "sealed"    // of a holder: it has the task's secrets, see seal.go
 	labelOwnNet    = labelPrefix + "own-network"
 	labelDialled   = labelPrefix + "dialled" // of a helper: the main container that it connects to
 	labelUser      = labelPrefix + "label."  // prefix of the caller's labels

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
@@ -29,6 +30,15 @@ func (d *Driver) loadPause(ctx context.Context) error {
 	}
 	defer res.Close()
 	_, err = io.Copy(io.Discard, res)
+	return err
+}
+
+// needPause puts it there if it is not: with an image that is fetched ahead of a task, so that the first task does not wait for that either.
+func (d *Driver) needPause(ctx context.Context) error {
+	_, err := d.api.ImageInspect(ctx, bare.Pause.Image())
+	if errdefs.IsNotFound(err) {
+		return d.loadPause(ctx)
+	}
 	return err
 }
 

@@ -23,7 +23,11 @@ func pullOf(c *driver.Container) driver.PullSpec {
 func (d *Driver) Pull(ctx context.Context, spec driver.PullSpec) error {
 	ctx, done := d.begin(ctx)
 	defer done()
-	return driver.Wrap(ctx, "pull", spec.Image, classify(d.pullByPolicy(ctx, spec)))
+	err := d.pullByPolicy(ctx, spec)
+	if err == nil {
+		err = d.needPause(ctx)
+	}
+	return driver.Wrap(ctx, "pull", spec.Image, classify(err))
 }
 
 func (d *Driver) pullByPolicy(ctx context.Context, spec driver.PullSpec) error {

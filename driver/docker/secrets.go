@@ -22,14 +22,14 @@ import (
 
 // secrets writes secrets into a container that was made and not started: so they show in
 // no configuration.
-func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
+func (d *Driver) secrets(ctx context.Context, id string, secrets []driver.Secret) error {
 	files := map[string][]driver.Secret{}
 	for _, s := range secrets {
 		dir := path.Dir(path.Clean(s.Path))
 		files[dir] = append(files[dir], s)
 	}
 	for _, dir := range slices.Sorted(maps.Keys(files)) {
-		if err := m.putFiles(ctx, id, dir, files[dir]); err != nil {
+		if err := d.putFiles(ctx, id, dir, files[dir]); err != nil {
 			return err
 		}
 	}
@@ -38,13 +38,13 @@ func (m *maker) secrets(ctx context.Context, id string, secrets []driver.Secret)
 
 // putFiles writes files into a directory. As long as the container does not have it, it begins one further up, and makes those below: the daemon
 // would make them so that only root can enter, and would change those that are there. Nothing is asked before: a call that fails costs no more than the question.
-func (m *maker) putFiles(ctx context.Context, id, dir string, files []driver.Secret) error {
+func (d *Driver) putFiles(ctx context.Context, id, dir string, files []driver.Secret) error {
 	for top := dir; ; top = path.Dir(top) {
 		tree, err := tarOf(top, dir, files)
 		if err != nil {
 			return err
 		}
-		_, err = m.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: top, Content: tree, AllowOverwriteDirWithFile: true})
+		_, err = d.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: top, Content: tree, AllowOverwriteDirWithFile: true})
 		if top == "/" || !errdefs.IsNotFound(err) {
 			return err
 		}

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/containerd/errdefs"
@@ -86,10 +87,17 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark int, err error)
 	if err != nil {
 		return 0, err
 	}
+	kept, err := d.sealed(ctx, g)
+	if err != nil {
+		return 0, err
+	}
+	revealed := make(chan error, 1)
+	go func() { revealed <- d.reveal(ctx, g, kept) }()
 	if g.holder != "" {
-		if err := d.startOnNetwork(ctx, g.holder); err != nil {
-			return 0, err
-		}
+		err = d.startOnNetwork(ctx, g.holder)
+	}
+	if err := cmp.Or(<-revealed, err); err != nil {
+		return 0, err
 	}
 	d.supervise(h)
 	for i, c := range g.inits {

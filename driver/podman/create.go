@@ -1,6 +1,7 @@
 package podman
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,15 +92,20 @@ func (m *maker) make(ctx context.Context) (handle, error) {
 		}
 	}
 	members := containersOf(m.spec)
+	var drop func()
+	storing := make(chan error, 1)
+	go func() {
+		var err error
+		drop, err = m.store(ctx)
+		storing <- err
+	}()
 	if len(members) > 1 {
 		h.group = m.uid
 		if m.spec.Sandbox == "" {
-			if network, err = m.holder(ctx, network); err != nil {
-				return handle{}, err
-			}
+			network, err = m.holder(ctx, network)
 		}
 	}
-	drop, err := m.store(ctx)
+	err = cmp.Or(err, <-storing)
 	defer drop()
 	if err != nil {
 		return handle{}, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/driver/internal/bare"
 )
 
@@ -20,6 +22,15 @@ func (d *Driver) loadHelper(ctx context.Context, p bare.Program) error {
 		return err
 	}
 	return d.api.call(ctx, "POST", "/images/load", nil, bytes.NewReader(image), nil)
+}
+
+// needPause puts that of what holds a namespace there if it is not: with an image that is fetched ahead of a task, so that the first task does not wait for that either.
+func (d *Driver) needPause(ctx context.Context) error {
+	_, err := d.image(ctx, bare.Pause.Image())
+	if errdefs.IsNotFound(err) {
+		return d.loadHelper(ctx, bare.Pause)
+	}
+	return err
 }
 
 // pauseSpec is a container that holds a namespace or a volume, or connects to a port.

@@ -54,7 +54,7 @@ type provisioning struct {
 	level             *choice
 	log               hclog.Logger
 	// host opens the runtime.
-	host func(ctx context.Context, name, account string) (*drivers.Hosting, error)
+	host func(ctx context.Context, name, account string, key []byte) (*drivers.Hosting, error)
 }
 
 // provisionerEnv is what the variables of its settings begin with.
@@ -165,7 +165,7 @@ func (p *provisioning) run(ctx context.Context) error {
 	})
 	defer in.stop()
 	h, err := openWith(ctx, p.driver, func(ctx context.Context, name string) (*drivers.Hosting, error) {
-		return p.host(ctx, name, p.account)
+		return p.host(ctx, name, p.account, cfg.WorkerKey)
 	})
 	if err != nil {
 		if context.Cause(ctx) != nil { // nothing was begun

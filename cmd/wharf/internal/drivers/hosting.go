@@ -27,8 +27,9 @@ func (h *Hosting) Close() error {
 }
 
 // OpenHosting opens a runtime for workers, by name or URL, whose owner is that of what the workers make; that of the workers themselves has "-workers" behind it.
-// account is the identity of workers on Kubernetes. The workers' driver allows them the runtime's socket and nothing else.
-func OpenHosting(ctx context.Context, name, account string) (*Hosting, error) {
+// account is the identity of workers on Kubernetes, key that with which Docker keeps the secrets of those that wait. The workers' driver allows them the
+// runtime's socket and nothing else.
+func OpenHosting(ctx context.Context, name, account string, key []byte) (*Hosting, error) {
 	builds, err := Open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func OpenHosting(ctx context.Context, name, account string) (*Hosting, error) {
 	query.Set("owner", owner+"-workers")
 	workers.RawQuery = query.Encode()
 	h := &Hosting{Builds: builds}
-	d, err := h.open(&workers, u, account)
+	d, err := h.open(&workers, u, account, key)
 	if err != nil {
 		return nil, errors.Join(err, builds.Driver.Close())
 	}
@@ -55,7 +56,7 @@ func OpenHosting(ctx context.Context, name, account string) (*Hosting, error) {
 }
 
 // open makes the workers' driver, and says how they reach the runtime.
-func (h *Hosting) open(workers, builds *url.URL, account string) (driver.Driver, error) {
+func (h *Hosting) open(workers, builds *url.URL, account string, key []byte) (driver.Driver, error) {
 	inside := *builds // the URL for a worker
 	h.Access.Driver = inside.Redacted()
 	switch builds.Scheme {
@@ -68,7 +69,7 @@ func (h *Hosting) open(workers, builds *url.URL, account string) (driver.Driver,
 		if err != nil {
 			return nil, err
 		}
-		cfg.Allow.HostPaths = h.socket(&inside, at)
+		cfg.Allow.HostPaths, cfg.SealKey = h.socket(&inside, at), key
 		return docker.New(cfg)
 	case "podman":
 		cfg, err := podmanConfig(workers)
