@@ -5,7 +5,7 @@
 // A Docker daemon with API 1.41 (Docker 20.10) or newer, on Linux, reached over a
 // unix socket or TCP. Nothing needs to be installed in it: the one helper image, a
 // program of some hundred bytes that sleeps or connects, is made by this package, for amd64 and arm64, and loaded
-// when it is first needed, as "localhost/wharf/pause". It stays there.
+// when it is first needed, or with the first image that Pull fetches, as "localhost/wharf/pause". It stays there.
 //
 // # Capabilities
 //
@@ -39,8 +39,8 @@
 // at the end what was delivered is compared with the end and the beginning of the log.
 //
 // Secrets are written into the containers when these are made, for which a daemon before Docker 23 starts a process each. With [Config].SealKey those of a task with
-// init containers or services are kept until its start, encrypted (AES-256-GCM), in the environment of the container that holds the network namespace. That is up
-// to about 40 KiB for a task; of more, and without such a container, they are written at once.
+// init containers or services are kept until its start, encrypted (AES-256-GCM), in the environment of the container that holds the network namespace. That is for up
+// to 64 KiB of a task; more, and those of a task without such a container, are written at once. The encrypted ones stay there until Remove.
 //
 // How a task ended is the daemon's record in the container's state. What Docker has no
 // place for (stopped before its start, init container or service failed) is noted in the

@@ -38,7 +38,8 @@ type Config struct {
 	Patience time.Duration
 	// SealKey, of 16 bytes or more, has the secrets of a task with init containers or services kept, encrypted with it, in the configuration of a container of that task
 	// until the task is started, rather than written into the containers when these are made: a daemon before Docker 23 starts a process for that, which takes longer than all the rest of Create.
-	// It is for whoever makes more tasks than are started at once. Every process that starts these tasks needs the same key. Until the start CopyOut does not see the files. Nil is none.
+	// It is for whoever makes more tasks than are started at once. Every process that starts these tasks needs the same key. Until the start the files are not there for CopyIn and CopyOut; the encrypted
+	// ones stay in that configuration until Remove. Nil is none.
 	SealKey []byte
 	// Requests, if not nil, is called before each request to the daemon, by many goroutines at once: for logs and for counting. It
 	// must not change the request.
@@ -96,12 +97,15 @@ type Driver struct {
 	conns  conns.List
 
 	caps   guard.Once[driver.Capabilities]
+	paused guard.Once[bool]
 	hub    *hub
 	pulls  flights
 	starts guard.Locks
 	groups supervisors
 	fresh  guard.IDs // containers made and not started by this value: only a hint
 	ended  guard.IDs // containers that this value has seen end: only a hint
+
+	unwritten sync.Map // of main containers: why the secrets could not be written, for those who wait in this process
 
 	starved, fed guard.IDs // containers that failed, for want of memory or not: see starvation
 

@@ -34,12 +34,11 @@ func (d *Driver) loadPause(ctx context.Context) error {
 }
 
 // needPause puts it there if it is not: with an image that is fetched ahead of a task, so that the first task does not wait for that either.
-func (d *Driver) needPause(ctx context.Context) error {
-	_, err := d.api.ImageInspect(ctx, bare.Pause.Image())
-	if errdefs.IsNotFound(err) {
-		return d.loadPause(ctx)
+func (d *Driver) needPause(ctx context.Context) (loaded bool, err error) {
+	if _, err = d.api.ImageInspect(ctx, bare.Pause.Image()); errdefs.IsNotFound(err) {
+		return true, d.loadPause(ctx)
 	}
-	return err
+	return false, err
 }
 
 // pauseOptions is a container of the image: it may do nothing, and logs nothing.

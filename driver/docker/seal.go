@@ -1,8 +1,10 @@
 package docker
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/gob"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,7 +16,7 @@ import (
 )
 
 // With Config.SealKey the holder of a task keeps the secrets until the start, encrypted: in its environment, which the daemon shows neither in lists nor in events, and
-// of which the holder's own program takes no notice.
+// of which the holder's own program takes no notice. There they stay until the task is removed: the daemon changes no environment.
 
 const (
 	sealVariable = "WHARF_SEALED"
@@ -28,18 +30,19 @@ func (m *maker) seal() ([]string, error) {
 	if m.sealKey == nil || len(m.spec.Secrets) == 0 {
 		return nil, nil
 	}
-	text, err := json.Marshal(m.spec.Secrets)
-	if err != nil || len(text) > mostSealed {
+	var text bytes.Buffer
+	if err := gob.NewEncoder(&text).Encode(m.spec.Secrets); err != nil || text.Len() > mostSealed {
 		return nil, err
 	}
-	sealed, err := seal.Seal(m.sealKey, sealUse, m.uid, text)
+	sealed, err := seal.Seal(m.sealKey, sealUse, m.uid, text.Bytes())
 	return []string{sealVariable + "=" + sealed}, err
 }
 
-// sealed returns the secrets that the holder of a task has, or none.
-func (d *Driver) sealed(ctx context.Context, g members) (*driver.TaskSpec, error) {
-	if !g.sealed {
-		return &driver.TaskSpec{}, nil
+// sealed returns the secrets that are still to be written into the containers of a task: those that its holder has, until the first of these containers is started.
+func (d *Driver) sealed(ctx context.Context, g members) ([]driver.Secret, error) {
+	begun := func(c container.Summary) bool { return c.State != container.StateCreated }
+	if !g.sealed || slices.ContainsFunc(g.inits, begun) || slices.ContainsFunc(g.services, begun) {
+		return nil, nil
 	}
 	holder, err := d.inspect(ctx, g.holder)
 	if err != nil {
@@ -48,37 +51,11 @@ func (d *Driver) sealed(ctx context.Context, g members) (*driver.TaskSpec, error
 	return d.unseal(holder)
 }
 
-// reveal writes secrets into the containers of a task that were not started yet.
-func (d *Driver) reveal(ctx context.Context, g members, spec *driver.TaskSpec) error {
-	ids := map[string]string{g.main: driver.MainContainer}
-	for _, all := range [][]container.Summary{g.inits, g.services} {
-		for _, c := range all {
-			if c.State == container.StateCreated {
-				ids[c.ID] = c.Labels[labelContainer]
-			}
-		}
-	}
-	var all sync.WaitGroup
-	errs := make(chan error, len(ids))
-	for id, name := range ids {
-		all.Go(func() { errs <- d.secrets(ctx, id, spec.SecretsOf(name)) })
-	}
-	all.Wait()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unseal returns the secrets that a holder has.
-func (d *Driver) unseal(holder *container.InspectResponse) (*driver.TaskSpec, error) {
+func (d *Driver) unseal(holder *container.InspectResponse) (secrets []driver.Secret, err error) {
 	if d.sealKey == nil {
 		return nil, driver.WithClass(errdefs.ErrFailedPrecondition, "the task's secrets were encrypted with a SealKey, and this driver has none; it needs the one that the task was made with (provisioners: --worker-key)")
 	}
-	spec := &driver.TaskSpec{}
 	for _, v := range holder.Config.Env {
 		sealed, is := strings.CutPrefix(v, sealVariable+"=")
 		if !is {
@@ -88,7 +65,42 @@ func (d *Driver) unseal(holder *container.InspectResponse) (*driver.TaskSpec, er
 		if err != nil {
 			return nil, driver.WithClass(errdefs.ErrFailedPrecondition, "the task's secrets were encrypted with another SealKey than that of this driver (%v); it needs the one that the task was made with (provisioners: --worker-key)", err)
 		}
-		return spec, json.Unmarshal(text, &spec.Secrets)
+		return secrets, gob.NewDecoder(bytes.NewReader(text)).Decode(&secrets)
 	}
 	return nil, driver.WithClass(errdefs.ErrDataLoss, "the task's secrets are lost: container %s has them no more", holder.Name)
+}
+
+// reveal writes secrets into the containers of a task, none of which was started yet.
+func (d *Driver) reveal(ctx context.Context, g members, secrets []driver.Secret) error {
+	if len(secrets) == 0 {
+		return nil
+	}
+	names := map[string]string{g.main: driver.MainContainer}
+	for _, c := range slices.Concat(g.inits, g.services) {
+		names[c.ID] = c.Labels[labelContainer]
+	}
+	spec := driver.TaskSpec{Secrets: secrets}
+	var all sync.WaitGroup
+	errs := make(chan error, len(names))
+	for id, name := range names {
+		all.Go(func() {
+			c, err := d.inspect(ctx, id)
+			if err == nil && phaseOf(c) == phaseCreated { // another process may start the task too
+				err = d.secrets(ctx, id, spec.SecretsOf(name))
+			}
+			errs <- err
+		})
+	}
+	all.Wait()
+	for range names {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusedSecrets reports whether an error of reveal is the daemon's word that a file cannot be: then it never can.
+func refusedSecrets(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !unreachable(err) && !errdefs.IsNotFound(err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,8 +77,10 @@ func TestSealed(t *testing.T) {
 	if err := other.Start(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Start(ctx, id); err != nil {
-		t.Errorf("once more: %v", err)
+	for name, d := range map[string]*Driver{"it": d, "no key, when there is nothing to write any more": plain} {
+		if err := d.Start(ctx, id); err != nil {
+			t.Errorf("Start once more with %s: %v", name, err)
+		}
 	}
 	r, err := d.Logs(ctx, id, driver.LogOptions{Follow: true})
 	if err != nil {
@@ -85,9 +88,36 @@ func TestSealed(t *testing.T) {
 	}
 	defer r.Close()
 	lines, err := readAll(t, r)
+	slices.Sort(lines)
 	want := []string{"first stdout first's", "main stdout main's", "main stdout 440 7"}
 	if diff := cmp.Diff(want, lines); err != nil || diff != "" {
 		t.Errorf("the task prints, %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestSealedWithoutPlace gives a task a secret whose file cannot be.
+func TestSealedWithoutPlace(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	plain := open(t)
+	d := openSealing(t, plain.owner, "a key of some length")
+	id := create(t, d, driver.TaskSpec{
+		Init: []driver.Container{{Name: "first", Image: image, Args: []string{"true"}}}, Container: sh("true"),
+		Secrets: []driver.Secret{{Name: "no file", Path: "/etc/passwd/secret", Value: []byte("x")}},
+	})
+	if err := d.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	for name, d := range map[string]*Driver{"it": d, "another": plain} {
+		if res, err := d.Wait(ctx, id); err != nil || res.Outcome != driver.StartFailed || !strings.Contains(res.Reason, "secret") {
+			t.Errorf("who waits by %s hears that the task %s, %v", name, res, err)
+		} else {
+			t.Logf("by %s: %s", name, res)
+		}
+	}
+	if list, err := d.List(ctx, driver.ListOptions{}); err != nil || len(list) != 1 || list[0].State != driver.StateEnded {
+		t.Errorf("there is %+v, %v", list, err)
 	}
 }
 

@@ -96,7 +96,10 @@ func (d *Driver) startGroup(ctx context.Context, h handle) (mark int, err error)
 	if g.holder != "" {
 		err = d.startOnNetwork(ctx, g.holder)
 	}
-	if err := cmp.Or(<-revealed, err); err != nil {
+	if hidden := <-revealed; refusedSecrets(ctx, hidden) {
+		d.unwritten.Store(h.container, hidden.Error())
+		return markUnwritten, nil
+	} else if err := cmp.Or(hidden, err); err != nil {
 		return 0, err
 	}
 	d.supervise(h)
@@ -196,6 +199,7 @@ func (d *Driver) startService(ctx context.Context, s container.Summary, i int) (
 // removeContainer kills and removes a container with the volumes that its image declared. One that is not there is no error.
 func (d *Driver) removeContainer(ctx context.Context, id string) error {
 	d.fresh.Remove(id)
+	d.unwritten.Delete(id)
 	_, err := d.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	return d.removed(ctx, id, err)
 }

@@ -16,11 +16,12 @@ import (
 // The policy "on-failure" does nothing to a container that has not failed, and its
 // maximum count is a number of our own.
 const (
-	markStopped  = 1    // Stop was called before the start
-	markRefused  = 2    // labelRefused says why
-	markInit     = 1000 // and the number of the init container that failed
-	markDied     = 2000 // and the number of the service that died
-	markNotReady = 3000 // and the number of the service that was not ready in time
+	markStopped   = 1    // Stop was called before the start
+	markRefused   = 2    // labelRefused says why
+	markUnwritten = 3    // a secret's file could not be made
+	markInit      = 1000 // and the number of the init container that failed
+	markDied      = 2000 // and the number of the service that died
+	markNotReady  = 3000 // and the number of the service that was not ready in time
 )
 
 func markOf(c *container.InspectResponse) int {

@@ -53,8 +53,15 @@ func (d *Driver) result(e exit) driver.Result {
 		}
 		return driver.Result{Outcome: driver.StartFailed, Code: e.State.ExitCode, Reason: startReason(e.State.Error)}
 	case phaseMarked:
-		if markOf(e.InspectResponse) == markRefused {
+		switch markOf(e.InspectResponse) {
+		case markRefused:
 			return driver.Result{Outcome: driver.StartFailed, Reason: e.Config.Labels[labelRefused]}
+		case markUnwritten:
+			reason := "a secret could not be written into its container"
+			if why, known := d.unwritten.Load(e.ID); known {
+				reason += ": " + why.(string)
+			}
+			return driver.Result{Outcome: driver.StartFailed, Reason: reason}
 		}
 		return driver.Result{Outcome: driver.Stopped, Reason: "stopped before it was started"}
 	}

@@ -5,7 +5,7 @@
 // A Podman service of version 4.3 or newer, of root or rootless, reached over a unix socket or TCP:
 // "podman system service", or the unit podman.socket. Nothing needs to be installed in it: the two helper images, a program
 // of some hundred bytes that sleeps or connects, and one of two kilobytes that reads files, are made by this package and loaded when they are first
-// needed, as "localhost/wharf/pause" and "localhost/wharf/walk". They stay there. Events must not be switched off in containers.conf (events_logger "none"). Without root, networks need
+// needed (the first also with the first image that Pull fetches), as "localhost/wharf/pause" and "localhost/wharf/walk". They stay there. Events must not be switched off in containers.conf (events_logger "none"). Without root, networks need
 // what Podman's own command needs, and limits need a delegated control group of version 2.
 //
 // # Capabilities

@@ -25,12 +25,11 @@ func (d *Driver) loadHelper(ctx context.Context, p bare.Program) error {
 }
 
 // needPause puts that of what holds a namespace there if it is not: with an image that is fetched ahead of a task, so that the first task does not wait for that either.
-func (d *Driver) needPause(ctx context.Context) error {
-	_, err := d.image(ctx, bare.Pause.Image())
-	if errdefs.IsNotFound(err) {
-		return d.loadHelper(ctx, bare.Pause)
+func (d *Driver) needPause(ctx context.Context) (loaded bool, err error) {
+	if _, err = d.image(ctx, bare.Pause.Image()); errdefs.IsNotFound(err) {
+		return true, d.loadHelper(ctx, bare.Pause)
 	}
-	return err
+	return false, err
 }
 
 // pauseSpec is a container that holds a namespace or a volume, or connects to a port.

@@ -88,6 +88,7 @@ type Driver struct {
 	closed atomic.Bool
 
 	info   guard.Once[service]
+	paused guard.Once[bool]
 	caps   guard.Once[driver.Capabilities]
 	hub    *hub
 	guards *monitors

@@ -27,7 +27,7 @@ func (d *Driver) Pull(ctx context.Context, spec driver.PullSpec) error {
 	defer done()
 	err := d.pullByPolicy(ctx, spec)
 	if err == nil {
-		err = d.needPause(ctx)
+		_, _ = d.paused.Do(ctx, d.needPause) // who needs it and has not got it loads it, and tells of what is wrong
 	}
 	return driver.Wrap(ctx, "pull", spec.Image, classify(err))
 }

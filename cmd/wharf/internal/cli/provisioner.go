@@ -129,7 +129,7 @@ func (p *provisioning) addWorkers(f *pflag.FlagSet) {
 	f.Var(&p.memory, "worker-memory", "how much memory a worker may use, beside its steps, such as 512MiB; 0 is no limit")
 	f.Float64Var(&p.cpu, "worker-cpu", 0, "how many processors a worker may use, beside its steps; 0 is no limit")
 	f.StringArrayVar(&p.options, "worker-option", nil, "a further `flag` of wharf worker, such as --parallel=4 (repeatable)")
-	f.StringVar(&p.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from (default: one that is made and kept in the state directory)")
+	f.StringVar(&p.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from, and a key for the secrets of those that wait on Docker (default: one that is made and kept in the state directory)")
 	f.StringVar(&p.secrets, "secrets", "", "`directory` of project secrets, of which a worker gets those of its project")
 	f.StringVar(&p.account, "service-account", "wharf-worker", "service `account` of workers on Kubernetes")
 }
@@ -165,7 +165,7 @@ func (p *provisioning) run(ctx context.Context) error {
 	})
 	defer in.stop()
 	h, err := openWith(ctx, p.driver, func(ctx context.Context, name string) (*drivers.Hosting, error) {
-		return p.host(ctx, name, p.account, cfg.WorkerKey)
+		return p.host(ctx, name, p.account, p.seal(cfg.WorkerKey))
 	})
 	if err != nil {
 		if context.Cause(ctx) != nil { // nothing was begun
@@ -336,6 +336,15 @@ func (p *provisioning) validate() error {
 		fail("--limit-per-project, --limit-per-instance and --worker-cpu must not be negative")
 	}
 	return errors.Join(append(errs, p.oidc.validate())...)
+}
+
+// seal returns the key with which Docker keeps the secrets of workers that wait: the workers' own where it was given. One that was made here may be another one after a
+// restart in another place, and then no waiting worker could be started.
+func (p *provisioning) seal(key []byte) []byte {
+	if p.workerKey == "" {
+		return nil
+	}
+	return key
 }
 
 // keptKey returns the workers' key of the state directory, and makes it the first time.

@@ -53,7 +53,7 @@ func (h held) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, 
 }
 
 // inMemory is a runtime whose workers succeed at once.
-func inMemory(context.Context, string, string) (*drivers.Hosting, error) {
+func inMemory(context.Context, string, string, []byte) (*drivers.Hosting, error) {
 	rt := fake.New(fake.Config{Programs: map[string]fake.Program{"": func(_ context.Context, p *fake.Proc) int {
 		if p.Args()[1] == "worker" {
 			_ = report.Write(p.Stdout(), report.Line{State: report.Succeeded})
