@@ -89,7 +89,7 @@ func TestSealed(t *testing.T) {
 	defer r.Close()
 	lines, err := readAll(t, r)
 	slices.Sort(lines)
-	want := []string{"first stdout first's", "main stdout main's", "main stdout 440 7"}
+	want := []string{"first stdout first's", "main stdout 440 7", "main stdout main's"} // sorted
 	if diff := cmp.Diff(want, lines); err != nil || diff != "" {
 		t.Errorf("the task prints, %v (-want +got):\n%s", err, diff)
 	}
