@@ -87,20 +87,21 @@ type Driver struct {
 	tasks  sync.WaitGroup // goroutines that outlive a call
 	closed atomic.Bool
 
-	info   guard.Once[service]
-	paused guard.Once[bool]
-	caps   guard.Once[driver.Capabilities]
-	hub    *hub
-	guards *monitors
-	pulls  flights
-	starts guard.Locks
-	groups supervisors
-	fresh  guard.IDs    // containers made and not started by this value: only a hint
-	ended  guard.IDs    // containers that this value has seen end: only a hint
-	places guard.IDs    // places for secrets, with their images: see fitting
-	swept  atomic.Int64 // when the last sweep was, in nanoseconds
-	bereft guard.IDs    // containers whose conmon is gone: see monitors
-	kills  guard.IDs    // containers that this value ends: it need not wonder who killed them
+	info    guard.Once[service]
+	paused  guard.Once[bool]
+	caps    guard.Once[driver.Capabilities]
+	hub     *hub
+	guards  *monitors
+	pulls   flights
+	starts  guard.Locks
+	groups  supervisors
+	fresh   guard.IDs    // containers made and not started by this value: only a hint
+	ended   guard.IDs    // containers that this value has seen end: only a hint
+	places  guard.IDs    // places for secrets, and directories, with their images: see fitting
+	placing guard.Locks  // of images
+	swept   atomic.Int64 // when the last sweep was, in nanoseconds
+	bereft  guard.IDs    // containers whose conmon is gone: see monitors
+	kills   guard.IDs    // containers that this value ends: it need not wonder who killed them
 }
 
 var (

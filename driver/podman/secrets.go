@@ -141,7 +141,7 @@ func (m *maker) secretsOf(container string) (given []secretMount, written []driv
 }
 
 // fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it. What is found of an image holds for
-// the next container of it, since to look has the service start a process.
+// the next container of it, since to look has the service start a process; and containers of one image do not look at once.
 func (m *maker) fitting(ctx context.Context, id string, given []secretMount) error {
 	if len(given) == 0 {
 		return nil
@@ -149,6 +149,13 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 	c, err := m.look(ctx, id)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(given, func(s secretMount) bool { return !m.places.Has(c.Image + s.Target) }) {
+		unlock, err := m.placing.Lock(ctx, c.Image)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
 	for _, s := range given {
 		for _, above := range given {
@@ -165,7 +172,11 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 			err = driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: it is a directory", s.Target)
 		}
 		for at := path.Dir(s.Target); errdefs.IsNotFound(err); at = path.Dir(at) {
-			err = m.directory(ctx, id, at)
+			if directory := c.Image + at + "/"; m.places.Has(directory) {
+				err = nil
+			} else if err = m.directory(ctx, id, at); err == nil {
+				m.places.Add(directory)
+			}
 		}
 		if err != nil {
 			return err
