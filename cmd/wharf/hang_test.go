@@ -19,6 +19,7 @@ import (
 type proxy struct {
 	socket string
 	gate   sync.RWMutex // held by hang
+	open   sync.WaitGroup
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -41,8 +42,8 @@ func newProxy(t *testing.T) *proxy {
 				from.Close()
 				continue
 			}
-			go p.pass(to, from)
-			go p.pass(from, to)
+			p.open.Go(func() { p.pass(to, from) })
+			p.open.Go(func() { p.pass(from, to) })
 		}
 	}()
 	return p

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -118,6 +119,34 @@ func TestWorkerAlone(t *testing.T) {
 		}
 	}, "--linger", "0s")
 	until(t, w.log, `"state":"succeeded"`)
+	if code := exitCode(t, w.cmd.Wait()); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	nothingLeft(t, w.cmd)
+}
+
+// A worker whose build has ended holds no connection to its runtime: many may wait until somebody takes their results, and each would hear of all that happens there.
+func TestWorkerAtRest(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	w := startWorker(t, definition(t, "echo it runs"), t.TempDir(), nil, "--driver", "docker://"+p.socket)
+	until(t, w.log, `"state":"succeeded"`)
+	closed := make(chan struct{})
+	go func() {
+		p.open.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(hangs):
+		t.Error("it has connections to the daemon still")
+	}
+	for _, err := range w.client(t).Events(t.Context(), client.ReadOptions{}) {
+		if err != nil {
+			t.Errorf("reading what the worker serves: %v", err)
+		}
+	}
+	_ = w.cmd.Process.Signal(os.Interrupt)
 	if code := exitCode(t, w.cmd.Wait()); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

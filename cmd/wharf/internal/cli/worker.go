@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -182,6 +183,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	if errors.Is(err, worker.ErrNotResumed) {
 		return trouble(fmt.Errorf("%w; start the worker again", err))
 	}
+	close() // the rest needs no runtime: many workers that wait for somebody to take their results would all hear of everything there
 	w.spans.close()
 	rest.Now()
 	w.log.Info("the build has ended", "state", out.State, "reason", out.Reason)
@@ -248,7 +250,7 @@ func (w *working) prepare(ctx context.Context, dir string) (b *worker.Build, o *
 	if o, err = w.openPatiently(ctx); err != nil {
 		return nil, nil, nil, err
 	}
-	close = func() { o.Driver.Close() }
+	close = sync.OnceFunc(func() { o.Driver.Close() })
 	cfg := w.config(p, plan, o)
 	cfg.State, cfg.Results, cfg.Resume = state, w.results, true
 	of := p.identity(opts)
