@@ -90,7 +90,7 @@ func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.T
 	}
 	spec, err := p.task(t, volume)
 	if err == nil {
-		spec.Labels[labelVolume] = name
+		spread(spec.Labels, labelVolume, string(volume))
 		var task driver.TaskID
 		if task, err = p.cfg.Driver.Create(ctx, spec); err == nil {
 			return driver.Task{ID: task, Name: id, Labels: spec.Labels, State: driver.StateCreated, Created: time.Now()}, nil

@@ -270,6 +270,25 @@ func (f *fleet) mark(id string, of driver.TaskID) (driver.Task, bool) {
 	return m.task, true
 }
 
+// past returns what is known of what a worker's task has done: whether all that its build has left is removed, and whether the runtime may have refused to start it.
+func (f *fleet) past(task driver.TaskID) (clean, refusable bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byTask[task]
+	if m == nil {
+		return false, true
+	}
+	ran := slices.ContainsFunc(m.worker.History, func(c Change) bool { return c.State == Running })
+	return m.swept, !ran && (m.task.State != driver.StateCreated || m.refusal != "")
+}
+
+// swept notes that all that a worker's build has left is removed.
+func (f *fleet) swept(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.swept = true
+}
+
 // doomed reports whether this provisioner is deleting a worker.
 func (f *fleet) doomed(id string) bool {
 	f.mu.Lock()

@@ -1,7 +1,6 @@
 package provisioner
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -31,7 +30,7 @@ const (
 	labelStage       = "stage"
 	labelEnvironment = "environment"
 	labelPriority    = "priority"
-	labelVolume      = "volume" // the name of a task's volume
+	labelVolume      = "volume" // the ID of a task's volume
 	labelBy          = "by"     // the provisioner that took a slot
 	labelLimit       = "limit"  // what a slot counts against
 	labelTask        = "task"   // the task that a slot is for
@@ -71,8 +70,8 @@ func (t *Trigger) describe() map[string]string {
 	return labels
 }
 
-// volumeName is the name of the volume that a worker's task uses.
-func volumeName(t driver.Task) string { return cmp.Or(t.Labels[labelVolume], t.Labels[LabelWorker]) }
+// volumeOf is the volume that a worker's task uses.
+func volumeOf(t driver.Task) driver.VolumeID { return driver.VolumeID(gather(t.Labels, labelVolume)) }
 
 // workerOf reads back what describe wrote.
 func workerOf(t driver.Task) Worker {

@@ -26,6 +26,7 @@ type member struct {
 	behind    bool      // what it did until then is not read yet
 	deleted   bool      // by this provisioner
 	released  bool      // somebody has taken everything
+	swept     bool      // all that its build has left is removed
 }
 
 // shown is a worker as others see it. One that this provisioner has not followed from its beginning is where the runtime says, until its own record is read.

@@ -29,6 +29,7 @@ type Provisioner struct {
 	met      strangers
 	lists    lists
 	reading  chan struct{} // has room for those whose past is read at once
+	removing chan struct{} // has room for those that are removed at once
 	probe    struct {
 		sync.Mutex
 		at  time.Time
@@ -60,7 +61,7 @@ func New(cfg Config) (*Provisioner, error) {
 	}
 	p := &Provisioner{
 		cfg: cfg, id: random(), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
-		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce),
+		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), removing: make(chan struct{}, atOnce/2),
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	return p, nil

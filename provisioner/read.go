@@ -188,6 +188,9 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 func (p *Provisioner) sweepUntil(m *member) {
 	p.persist(func() error {
 		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
+		if err == nil {
+			p.fleet.swept(m)
+		}
 		return err
 	}, "what a worker has left is not removed yet; trying again", "worker", m.worker.ID)
 }

@@ -60,13 +60,23 @@ func (p *Provisioner) delete(ctx context.Context, id string, of driver.TaskID) e
 // task is there, no other has its name.
 func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) error {
 	d := p.cfg.Driver
-	if task.State == driver.StateStarting || task.State == driver.StateRunning {
-		err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace})
-		if err != nil && !errdefs.IsNotFound(err) {
+	clean, refusable := p.fleet.past(task.ID)
+	switch task.State {
+	case driver.StateCreated, driver.StateStarting, driver.StateRunning:
+		switch err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace}); {
+		case err == nil && task.State == driver.StateCreated: // as far as this provisioner knew; now nobody can start it any more
+			clean = p.neverRan(ctx, task.ID)
+		case err != nil && !errdefs.IsNotFound(err):
 			return err
 		}
 	}
-	if task.State >= driver.StateStarting {
+	select { // a runtime that is asked for too much at once does nothing in time
+	case p.removing <- struct{}{}:
+		defer func() { <-p.removing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !clean && task.State != driver.StateUnknown {
 		if _, err := p.sweep(ctx, id, task.ID); err != nil {
 			return err
 		}
@@ -76,13 +86,24 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	}
 	p.fleet.removed(task.ID)
 	p.poke()
-	var err error
-	if task.State < driver.StateStarting { // as far as this provisioner knew
-		_, err = p.sweep(ctx, id, task.ID)
+	errs := []error{d.RemoveVolume(ctx, volumeOf(task))}
+	if task.State == driver.StateUnknown { // who was making it may have started it
+		_, err := p.sweep(ctx, id, task.ID)
+		errs = append(errs, err)
 	}
-	_, left := removeVolumes(ctx, d, ofWorker(id), func(v driver.Volume) bool { return v.Name == volumeName(task) })
-	_, notes := removeVolumes(ctx, d, notesOf(id, task.ID), all)
-	return errors.Join(err, left, notes)
+	if refusable {
+		_, err := removeVolumes(ctx, d, notesOf(id, task.ID), all)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// neverRan reports whether a task that was stopped has never run, so that its build has left nothing.
+func (p *Provisioner) neverRan(ctx context.Context, task driver.TaskID) bool {
+	ctx, cancel := within(ctx, askBound)
+	defer cancel()
+	res, err := p.cfg.Driver.Wait(ctx, task)
+	return err == nil && res.Outcome == driver.Stopped && res.Started.IsZero()
 }
 
 // workerID is made so; see workerID.

@@ -95,7 +95,7 @@ func TestLostRace(t *testing.T) {
 
 // TestDeleteAgain repeats deletions that have failed at one of their calls, until nothing is left.
 func TestDeleteAgain(t *testing.T) {
-	for _, op := range []string{"stop", "remove", "remove volume", "list volumes", "builds list", "builds remove", "builds list volumes", "builds remove volume"} {
+	for _, op := range []string{"stop", "remove", "remove volume", "builds list", "builds remove", "builds list volumes", "builds remove volume"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T, y *yard) {
 				y.build = untilTold

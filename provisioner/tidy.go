@@ -95,7 +95,7 @@ func (p *Provisioner) orphanVolumes(ctx context.Context, now time.Time) error {
 		}
 		for _, v := range volumes {
 			task, there := p.fleet.task(v.Labels[LabelWorker])
-			belongs := there && (v.Name == volumeName(task) || v.Labels[labelTask] == markOf(task.ID))
+			belongs := there && (v.ID == volumeOf(task) || v.Labels[labelTask] == markOf(task.ID))
 			if !belongs && now.Sub(v.Created) > orphanAge {
 				left = append(left, v)
 			}
