@@ -13,6 +13,7 @@ import (
 const (
 	askBound    = 30 * time.Second
 	removeBound = 2 * time.Minute
+	makeBound   = 4 * time.Minute // with a pull, if the image is not there
 	probeBound  = 3 * time.Second // to see whether it answers at all
 )
 
@@ -43,6 +44,12 @@ func (b bounded) CreateVolume(ctx context.Context, spec driver.VolumeSpec) (driv
 	ctx, cancel := within(ctx, askBound)
 	defer cancel()
 	return b.Driver.CreateVolume(ctx, spec)
+}
+
+func (b bounded) Create(ctx context.Context, spec driver.TaskSpec) (driver.TaskID, error) {
+	ctx, cancel := within(ctx, makeBound)
+	defer cancel()
+	return b.Driver.Create(ctx, spec)
 }
 
 func (b bounded) RemoveVolume(ctx context.Context, id driver.VolumeID) error {

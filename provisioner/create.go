@@ -81,6 +81,12 @@ func (p *Provisioner) finished(ctx context.Context, id string) error {
 
 // make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.
 func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.Task, error) {
+	select { // many at once take longer than in turn
+	case p.creating <- struct{}{}:
+		defer func() { <-p.creating }()
+	case <-ctx.Done():
+		return driver.Task{}, context.Cause(ctx)
+	}
 	name := id + "-" + random()
 	p.making.Store(name, true)
 	defer p.making.Delete(name)

@@ -61,6 +61,19 @@ func TestHangingCall(t *testing.T) {
 	}
 }
 
+// TestHangingCreate: whoever asks for a build is told when the runtime does not make it, and nothing is left.
+func TestHangingCreate(t *testing.T) {
+	bubble(t, func(t *testing.T, y *yard) {
+		p, d := y.opened(t, nil)
+		d.Inject(fake.Fault{Op: "create", Times: 1, Delay: make(chan struct{})})
+		if _, _, err := p.Trigger(t.Context(), trigger(1)); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "the runtime has not done it within 4m0s") {
+			t.Errorf("the trigger ends with %v", err)
+		}
+		y.empty(t)
+		until(t, p, ask(t, p, trigger(1)).ID, provisioner.Succeeded)
+	})
+}
+
 // workerMadeBy has another provisioner make a worker, and die.
 func workerMadeBy(t *testing.T, y *yard, build uint64) string {
 	t.Helper()

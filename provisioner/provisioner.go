@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wharfci/wharf/driver"
@@ -29,6 +30,7 @@ type Provisioner struct {
 	met      strangers
 	lists    lists
 	reading  chan struct{} // has room for those whose past is read at once
+	creating chan struct{} // has room for those that are made at once
 	removing chan struct{} // has room for those that are removed at once
 	probe    struct {
 		sync.Mutex
@@ -61,7 +63,7 @@ func New(cfg Config) (*Provisioner, error) {
 	}
 	p := &Provisioner{
 		cfg: cfg, id: random(), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
-		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), removing: make(chan struct{}, atOnce/2),
+		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), creating: make(chan struct{}, atOnce), removing: make(chan struct{}, atOnce/2),
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	return p, nil
@@ -156,7 +158,7 @@ func (p *Provisioner) Worker(id string) (Worker, error) {
 	return Worker{}, fmt.Errorf("worker %q: %w", id, ErrNoWorker)
 }
 
-// Ready reports why the provisioner cannot do its work now, or nil: the runtime does not answer within five seconds, or has not got the workers' image. The runtime is
+// Ready reports why the provisioner cannot do its work now, or nil: the runtime does not answer within five seconds, or has not got the workers' image (which Kubernetes does not say). The runtime is
 // asked once in two seconds at most.
 func (p *Provisioner) Ready(ctx context.Context) error {
 	if err := errors.Join(p.fleet.reachable(), p.fleet.imageThere()); err != nil {
@@ -169,12 +171,27 @@ func (p *Provisioner) Ready(ctx context.Context) error {
 			errors.New("the runtime does not answer within five seconds"))
 		defer cancel()
 		_, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: roleSlot}})
+		if err == nil {
+			err = p.imageStill(ctx)
+		}
 		if p.probe.err = err; ctx.Err() != nil {
 			p.probe.err = context.Cause(ctx)
 		}
 		p.probe.at = time.Now()
 	}
 	return p.probe.err
+}
+
+// imageStill returns an error if the workers' image, which was there, is not any more, as when somebody has tidied up; then it is fetched again.
+func (p *Provisioner) imageStill(ctx context.Context) error {
+	err := driver.Pull(ctx, p.cfg.Driver, driver.PullSpec{Image: p.cfg.Image, Policy: driver.PullNever})
+	if !errdefs.IsNotFound(err) {
+		return nil // what else is wrong with it says who needs it
+	}
+	err = fmt.Errorf("the workers' image is not there any more: %w", err)
+	p.fleet.haveImage(err)
+	p.spawn(p.fetch)
+	return err
 }
 
 // fetch has the runtime get the workers' image ahead of the first worker, on runtimes that can.

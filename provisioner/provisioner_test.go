@@ -530,6 +530,31 @@ func TestImageMissing(t *testing.T) {
 	}
 }
 
+// TestImageGone: that the workers' image is there no more shows, until it is again.
+func TestImageGone(t *testing.T) {
+	bubble(t, func(t *testing.T, y *yard) {
+		p := y.open(t, nil)
+		awaitReady := func(want string) {
+			t.Helper()
+			for range 100 {
+				err := p.Ready(t.Context())
+				if want == "" && err == nil || want != "" && err != nil && strings.Contains(err.Error(), want) {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+			t.Errorf("being ready is %v; want %q", p.Ready(t.Context()), want)
+		}
+		awaitReady("")
+		y.RemoveImage("worker")
+		awaitReady("the workers' image is not there any more")
+		if err := y.AddImage("worker", fake.Image{}); err != nil {
+			t.Fatal(err)
+		}
+		awaitReady("")
+	})
+}
+
 func TestQueueFull(t *testing.T) {
 	y := newYard()
 	y.build = untilTold

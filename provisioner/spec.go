@@ -128,7 +128,7 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 			flag("user", p.cfg.Clone.User)
 		}
 	case strings.HasPrefix(credential, "-----BEGIN "):
-		file("ssh-key", "ssh-key", []byte(credential+"\n")) // ssh insists on the end of the line
+		file("token-file", "ssh-key", []byte(credential+"\n")) // ssh insists on the end of the line
 	default: // a token says nothing to SSH
 		file("ssh-key", "ssh-key", p.cfg.Clone.SSHKey)
 	}

@@ -13,7 +13,7 @@ import (
 // TestSeveral has three provisioners serve one runtime, kills one of them at random moments, and wants each build to run once, and never more at the same time than may.
 func TestSeveral(t *testing.T) {
 	const limit = 3
-	number, kills := sample(9, 150), sample(2, 60)
+	number, kills := sample(9, 500), sample(2, 60)
 	s := prepare(t)
 	d := newDesk(t, func(d *desk) bool { return d.most >= limit }) // the first wait for each other, so that the limit is reached
 	s.repository("several", "main", d.definition())

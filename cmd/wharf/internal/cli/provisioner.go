@@ -109,8 +109,8 @@ func (p *provisioning) addAPI(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.oidc.subjects, "oidc-subject", nil, "a `subject` (sub) that may use the API; \"*\" in it stands for any text, such as repo:group/name:* (repeatable)")
 	f.StringArrayVar(&p.oidc.claims, "oidc-claim", nil, "a claim that these must have, as `name=value`, such as azp=wharf-api or realm_access.roles=ci (repeatable; of several values of one name, one)")
 	f.Float64Var(&p.rate, "rate", 50, "how many requests a second one address may make; negative is no limit")
-	f.IntVar(&p.bounds.All, "connections", 1000, "how many connections there may be at once; others wait")
-	f.IntVar(&p.bounds.Each, "connections-per-address", 100, "how many of one address; others are closed; negative is no limit")
+	f.IntVar(&p.bounds.All, "connections", 2000, "how many connections there may be at once; others wait")
+	f.IntVar(&p.bounds.Each, "connections-per-address", 1000, "how many of one address; others are closed; negative is no limit")
 	f.IntVar(&p.streams, "streams-per-address", 20, "how many streams of changes (?watch=true) one address may have open; negative is no limit")
 	f.StringArrayVar(&p.proxies, "proxy", nil, "`address` or network of a proxy, which is believed for whom it asks (X-Forwarded-For), and has no limit of its own (repeatable)")
 }

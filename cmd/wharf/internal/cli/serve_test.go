@@ -308,3 +308,36 @@ func TestServeLimits(t *testing.T) {
 		t.Errorf("the exit code is %d: %q", code, p.lines)
 	}
 }
+
+// TestCrowd: 500 clients that come at the same moment, each by a connection of its own, as those of one address do that waits for nobody, are all answered.
+func TestCrowd(t *testing.T) {
+	const number = 500
+	p := startProcess(t, "--no-token")
+	go func() { // else it would wait for somebody to read
+		for p.log.Scan() {
+			continue
+		}
+	}()
+	each := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answers := make(chan string, number)
+	for i := range number {
+		go func() {
+			res, err := each.Post("http://"+p.address+strings.Replace(aTrigger, "BUILD_REF=1", fmt.Sprint("BUILD_REF=", i), 1), "", nil)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			res.Body.Close()
+			answers <- res.Status
+		}()
+	}
+	p.making()
+	p.in.Close()
+	got := map[string]int{}
+	for range number {
+		got[<-answers]++
+	}
+	if got["201 Created"] != number {
+		t.Errorf("the answers are %v", got)
+	}
+}
