@@ -215,7 +215,7 @@ type Placement struct {
 	NodeSelector map[string]string
 	// Tolerations are taints, "key", "key=value" or "key=value:effect", that are no hindrance.
 	Tolerations []string
-	// ServiceAccount is the identity of the task towards the runtime.
+	// ServiceAccount is the identity of the task towards the runtime; its credentials are in the main container alone.
 	ServiceAccount string
 }
 

@@ -35,8 +35,8 @@ type Config struct {
 	Owner string
 	// HelperImage holds the helper of this version of Wharf; empty is [DefaultHelperImage].
 	HelperImage string
-	// ServiceAccount is that of the tasks; empty is the namespace's default. Tasks get its token only if
-	// their spec names an account.
+	// ServiceAccount is that of the tasks; empty is the namespace's default. Tasks get a token only if
+	// their spec names an account, and then in the main container alone.
 	ServiceAccount string
 	// NodeSelector and Tolerations (as in [driver.Placement]) are added to those of each task.
 	NodeSelector map[string]string

@@ -76,7 +76,7 @@ func (b *builder) command(p part, user runAs) []string {
 	if p.Security.NonRoot {
 		cmd = append(cmd, "-nonroot")
 	}
-	if b.spec.Placement.ServiceAccount != "" {
+	if b.hasAccount(p) {
 		cmd = append(cmd, "-api")
 	}
 	if _, ok := p.Env["HOME"]; ok {
@@ -160,4 +160,35 @@ func (b *builder) mounts(c *core.Container, p part) {
 		b.volume(name, core.VolumeSource{HostPath: &core.HostPathVolumeSource{Path: p.Security.HostPaths[in]}})
 		c.VolumeMounts = append(c.VolumeMounts, core.VolumeMount{Name: name, MountPath: in})
 	}
+	if b.hasAccount(p) {
+		b.account(c)
+	}
+}
+
+// hasAccount reports whether the container gets the credentials of the task's service account. Those beside the main one do not: a clone, say, talks
+// to servers that nobody vouches for.
+func (b *builder) hasAccount(p part) bool {
+	return p.kind == wire.Main && b.spec.Placement.ServiceAccount != ""
+}
+
+// accountPath is where clients of the API server look for credentials.
+const accountPath = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// account mounts the credentials as the API server would in every container of the pod: not where the caller has mounted something else.
+func (b *builder) account(c *core.Container) {
+	if slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool { return m.MountPath == accountPath }) {
+		return
+	}
+	// A little more than an hour: by this number the API server knows clients that do not read a renewed token, and bears with them.
+	seconds, mode := int64(3607), core.ProjectedVolumeSourceDefaultMode
+	b.volume(volAccount, core.VolumeSource{Projected: &core.ProjectedVolumeSource{DefaultMode: &mode, Sources: []core.VolumeProjection{
+		{ServiceAccountToken: &core.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
+		{ConfigMap: &core.ConfigMapProjection{
+			LocalObjectReference: core.LocalObjectReference{Name: "kube-root-ca.crt"}, Items: []core.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+		}},
+		{DownwardAPI: &core.DownwardAPIProjection{Items: []core.DownwardAPIVolumeFile{
+			{Path: "namespace", FieldRef: &core.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"}},
+		}}},
+	}}})
+	c.VolumeMounts = append(c.VolumeMounts, core.VolumeMount{Name: volAccount, MountPath: accountPath, ReadOnly: true})
 }

@@ -115,6 +115,7 @@ const (
 	volPrivate = "keeper"
 	volGiven   = "given"
 	volSecrets = "secrets"
+	volAccount = "account"
 )
 
 // defaults says, by container, how much of its command the image gives: its entrypoint, and its command.
@@ -177,8 +178,7 @@ func (b *builder) base() {
 	s := &b.pod.Spec
 	s.RestartPolicy = core.RestartPolicyNever
 	s.EnableServiceLinks = new(bool)
-	token := b.spec.Placement.ServiceAccount != ""
-	s.AutomountServiceAccountToken = &token
+	s.AutomountServiceAccountToken = new(bool) // see account
 	s.SecurityContext = &core.PodSecurityContext{SeccompProfile: &core.SeccompProfile{Type: core.SeccompProfileTypeRuntimeDefault}}
 	for _, name := range b.d.cfg.PullSecrets {
 		s.ImagePullSecrets = append(s.ImagePullSecrets, core.LocalObjectReference{Name: name})
@@ -304,7 +304,17 @@ func (b *builder) secrets(c *core.Container) {
 	if uid == 0 {
 		sc.RunAsNonRoot, sc.RunAsGroup = &no, &uid
 		sc.Capabilities.Add = []core.Capability{"CHOWN"}
+		if b.tokenOfAnother() {
+			sc.RunAsUser, sc.RunAsGroup = nil, nil // the image's, which is root
+		}
 	}
+}
+
+// tokenOfAnother reports whether the helper, as root, runs a command as another user that is to read the token of an account. Where the spec of each
+// container says root, the kubelet lets nobody else read it.
+func (b *builder) tokenOfAnother() bool {
+	c := &b.spec.Container
+	return b.spec.Placement.ServiceAccount != "" && userOf(c.User, c.Security.NonRoot).name != ""
 }
 
 // amounts are resources as Kubernetes has them; all says that zero is one of them, and not none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,6 +167,50 @@ func TestRestricted(t *testing.T) {
 		if !*s.RunAsNonRoot || *s.AllowPrivilegeEscalation || len(s.Capabilities.Add) > 0 || s.Capabilities.Drop[0] != "ALL" {
 			t.Errorf("container %s: %+v", c.Name, s)
 		}
+	}
+}
+
+// TestAccount checks which containers have the credentials of a service account.
+func TestAccount(t *testing.T) {
+	spec := driver.TaskSpec{
+		Container: driver.Container{Image: "alpine"},
+		Init:      []driver.Container{{Name: "one", Image: "alpine"}},
+		Services:  []driver.Service{{Container: driver.Container{Name: "two", Image: "alpine"}}},
+	}
+	have := func(pod *core.Pod, volume string) (names []string) {
+		if *pod.Spec.AutomountServiceAccountToken {
+			t.Error("the API server mounts them everywhere")
+		}
+		for _, c := range pod.Spec.Containers {
+			for _, m := range c.VolumeMounts {
+				if m.MountPath == accountPath && m.Name == volume {
+					names = append(names, c.Name)
+				}
+			}
+		}
+		return names
+	}
+	if names := have(build(t, Config{}, spec), volAccount); names != nil {
+		t.Errorf("without an account %v have one", names)
+	}
+	spec.Placement.ServiceAccount = "builder"
+	pod := build(t, Config{}, spec)
+	if names := have(pod, volAccount); !slices.Equal(names, []string{"main"}) {
+		t.Errorf("%v have the account; want main", names)
+	}
+	for _, c := range pod.Spec.Containers {
+		if slices.Contains(c.Command, "-api") != (c.Name == "main") {
+			t.Errorf("%s runs %v", c.Name, c.Command)
+		}
+	}
+	spec.Secrets, spec.Container.User = []driver.Secret{{Name: "one", Path: "/one"}}, "builder"
+	if user := build(t, Config{}, spec).Spec.Containers[0].SecurityContext.RunAsUser; user != nil {
+		t.Errorf("the keeper is %d, as all containers: the kubelet hides the token from the command", *user)
+	}
+	spec.Secrets = []driver.Secret{{Name: "own", Path: accountPath}}
+	pod = build(t, Config{}, spec)
+	if names := have(pod, volSecrets); len(names) != 3 || have(pod, volAccount) != nil {
+		t.Errorf("%v have what the caller has there, and %v the account", names, have(pod, volAccount))
 	}
 }
 

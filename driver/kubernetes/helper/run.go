@@ -191,7 +191,7 @@ func (c *container) start(args []string) (p *process, outputs [2]*os.File, err e
 	return p, outputs, nil
 }
 
-// environment is that of the command: what leads to the API server is left out, unless the task has an account there.
+// environment is that of the command: what leads to the API server is left out, unless the container has the credentials of an account there.
 func (c *container) environment(env []string) []string {
 	if c.keepEnv {
 		return env
