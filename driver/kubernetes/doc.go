@@ -49,7 +49,8 @@
 // writes each with owner and mode to a file in memory, which is mounted at its path.
 //
 // Whose a pod or claim is, and what it is, is in labels, as hashes where a value may be too long, and in full in annotations; what
-// has no label of this package is never touched. The credentials of a service account are mounted in the main container, and not by the API server, which would do so in each.
+// has no label of this package is never touched. A pod also has the caller's labels, those that Kubernetes can have, under label.dev.wharfci/, for others to
+// select by. The credentials of a service account are mounted in the main container, and not by the API server, which would do so in each.
 //
 // # Limits
 //

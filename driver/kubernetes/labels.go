@@ -4,11 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -22,6 +25,7 @@ const (
 	labelOwner     = prefix + "owner" // hash of the owner
 	labelKind      = prefix + "kind"
 	labelVolume    = "volume.dev.wharfci/" // with the claim's name: the pod mounts it
+	labelCaller    = "label.dev.wharfci/"  // with the key of a label of the caller's; see selectable
 	noteOwner      = prefix + "owner"
 	noteName       = prefix + "name"     // the task's or volume's
 	noteLabels     = prefix + "labels"   // the caller's, in JSON
@@ -97,6 +101,21 @@ func (d *Driver) object(kind, name string, labels map[string]string) (meta.Objec
 		o.OwnerReferences = []meta.OwnerReference{{APIVersion: p.APIVersion, Kind: p.Kind, Name: p.Name, UID: types.UID(p.UID)}}
 	}
 	return o, nil
+}
+
+// maxSelectable bounds how much the caller's labels add to each pod, which has them in its annotation anyway.
+const maxSelectable = 64
+
+// selectable are the caller's labels as a pod has them for others to select it by: those that Kubernetes can have as labels, the first of them in
+// the order of their keys. This package reads noteLabels, which has all.
+func selectable(labels map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if len(out) < maxSelectable && len(content.IsLabelKey(labelCaller+k)) == 0 && len(content.IsLabelValue(labels[k])) == 0 {
+			out[labelCaller+k] = labels[k]
+		}
+	}
+	return out
 }
 
 // ownedBy is the reference that lets the cluster remove an object with its pod.

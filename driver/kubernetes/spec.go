@@ -132,6 +132,7 @@ func (d *Driver) buildPod(spec *driver.TaskSpec, claims map[driver.VolumeID]*cor
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(meta.Labels, selectable(spec.Labels))
 	meta.Annotations[noteMade] = strings.ToLower(rand.Text())
 	meta.Annotations[noteAt] = fmt.Sprint(time.Now().UnixNano())
 	pod := &core.Pod{ObjectMeta: meta}

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -211,6 +212,33 @@ func TestAccount(t *testing.T) {
 	pod = build(t, Config{}, spec)
 	if names := have(pod, volSecrets); len(names) != 3 || have(pod, volAccount) != nil {
 		t.Errorf("%v have what the caller has there, and %v the account", names, have(pod, volAccount))
+	}
+}
+
+// TestSelectable checks which labels of the caller a pod has as such.
+func TestSelectable(t *testing.T) {
+	labels := map[string]string{
+		"build": "7", "A.b_c-d": "", "empty-value": "", "group/name": "x", "-a": "x", "a.": "x", strings.Repeat("k", 63): strings.Repeat("v", 63),
+		"url": "https://git.example/x", "long": strings.Repeat("v", 64), "words": "a b", "hyphen": "-",
+	}
+	want := map[string]string{
+		"label.dev.wharfci/build": "7", "label.dev.wharfci/A.b_c-d": "", "label.dev.wharfci/empty-value": "",
+		"label.dev.wharfci/" + strings.Repeat("k", 63): strings.Repeat("v", 63),
+	}
+	if diff := cmp.Diff(want, selectable(labels)); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	pod := build(t, Config{Owner: "one"}, driver.TaskSpec{Container: driver.Container{Image: "alpine"}, Labels: labels})
+	if diff := cmp.Diff(labels, userLabels(pod)); diff != "" || pod.Labels["label.dev.wharfci/build"] != "7" || pod.Labels[labelOwner] != sum("one") {
+		t.Errorf("the pod has the labels %v, and for List (-want +got):\n%s", pod.Labels, diff)
+	}
+	many := map[string]string{}
+	for i := range 100 {
+		many[fmt.Sprintf("key-%03d", i)] = "x"
+	}
+	got := selectable(many)
+	if _, ok := got["label.dev.wharfci/key-063"]; len(got) != 64 || !ok {
+		t.Errorf("of 100 labels the pod has %d: %v", len(got), got)
 	}
 }
 
