@@ -211,7 +211,7 @@ func (p *parser) repository(t *Trigger, policy giturl.Policy) {
 		if dir = strings.TrimSpace(dir); dir == "" {
 			continue
 		}
-		if err := inside(dir); err != nil {
+		if _, err := giturl.Directory(dir); err != nil { // by the rule of the clone, which would fail otherwise
 			p.fail("GIT_SPARSE", "%q: %v", shortened(dir), err)
 		}
 		t.Sparse = append(t.Sparse, dir)

@@ -64,6 +64,12 @@ func TestParseTriggerRefuses(t *testing.T) {
 		"too large":         {map[string]string{"PRIORITY": "1000"}, []string{"PRIORITY"}},
 		"directory outside": {map[string]string{"REPO_DIRECTORY": "../x"}, []string{"REPO_DIRECTORY"}},
 		"sparse option":     {map[string]string{"GIT_SPARSE": "a,--b"}, []string{"GIT_SPARSE"}},
+		"sparse pattern":    {map[string]string{"GIT_SPARSE": "a/*,b?,[c],d"}, []string{"GIT_SPARSE", "GIT_SPARSE", "GIT_SPARSE"}},
+		"sparse quotes":     {map[string]string{"GIT_SPARSE": `"a"`}, []string{"GIT_SPARSE"}},
+		"sparse tab":        {map[string]string{"GIT_SPARSE": "a\tb"}, []string{"GIT_SPARSE"}},
+		"sparse escape":     {map[string]string{"GIT_SPARSE": "a\x1bb"}, []string{"GIT_SPARSE"}},
+		"sparse outside":    {map[string]string{"GIT_SPARSE": "a/../../b"}, []string{"GIT_SPARSE"}},
+		"sparse top":        {map[string]string{"GIT_SPARSE": "/"}, []string{"GIT_SPARSE"}},
 		"no boolean":        {map[string]string{"GIT_LFS": "maybe"}, []string{"GIT_LFS"}},
 		"control character": {map[string]string{"REPO_NAME": "a\x1bb"}, []string{"REPO_NAME"}},
 		"too long":          {map[string]string{"ENVIRONMENT": strings.Repeat("x", 300)}, []string{"ENVIRONMENT"}},
@@ -125,6 +131,16 @@ func TestParseTriggerVariables(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got.Variables); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestParseTriggerSparse: what the clone takes, the trigger takes too.
+func TestParseTriggerSparse(t *testing.T) {
+	p := asked()
+	p["GIT_SPARSE"] = "docs, /e f/ ,a/b.c/"
+	got, err := provisioner.ParseTrigger(p, giturl.Policy{})
+	if want := []string{"docs", "/e f/", "a/b.c/"}; err != nil || !slices.Equal(got.Sparse, want) {
+		t.Errorf("%q, %v; want %q", got.Sparse, err, want)
 	}
 }
 

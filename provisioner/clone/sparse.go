@@ -3,21 +3,18 @@ package clone
 import (
 	"context"
 	"fmt"
-	"path"
 	"strings"
-	"unicode"
+
+	"github.com/wharfci/wharf/provisioner/giturl"
 )
 
 // checkSparse checks the sparse paths and puts them into one form.
 func (c *cloner) checkSparse() error {
 	var paths []string
 	for _, p := range c.o.Sparse {
-		clean := path.Clean("/" + p)[1:]
-		switch {
-		case clean == "" || strings.Contains("/"+p+"/", "/../"):
-			return invalid(fmt.Errorf("the sparse path %q is no directory below the top of the repository", p))
-		case strings.ContainsFunc(p, unicode.IsControl) || strings.ContainsAny(p, `*?[]\"`):
-			return invalid(fmt.Errorf("the sparse path %q contains control characters, or one of * ? [ ] \\ \"", p))
+		clean, err := giturl.Directory(p)
+		if err != nil {
+			return invalid(fmt.Errorf("the sparse path %q cannot be used: %w", p, err))
 		}
 		paths = append(paths, clean)
 	}
