@@ -115,6 +115,12 @@ func fitsVariable(name string) bool {
 		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("={}", r) })
 }
 
+// fitsInput reports whether a definition can have an input of that name, and a worker be given it, as name=value.
+func fitsInput(name string) bool {
+	return name != "" && len(name) <= maxText && name == strings.TrimSpace(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("=}", r) })
+}
+
 // told is the name of a parameter in an error. One that fits no variable is not told: it may be a body that was sent as another type than it is.
 func told(name string) string {
 	if utf8.ValidString(name) && fitsVariable(name) {
@@ -263,8 +269,13 @@ func (p *parser) inputs(t *Trigger) {
 		switch {
 		case name.Kind != yaml.ScalarNode || name.Value == "":
 			p.fail("VARS", "line %d: a name must be text", name.Line)
+		case !fitsInput(name.Value):
+			p.fail("VARS", "line %d: %q cannot be the name of an input: it must have at most %d bytes, no \"=\", \"}\" and control characters, and no space at its ends",
+				name.Line, shortened(name.Value), maxText)
 		case value.Kind != yaml.ScalarNode:
 			p.fail("VARS", "%s: must be text, a number, or true or false", shortened(name.Value))
+		case strings.ContainsRune(value.Value, 0):
+			p.fail("VARS", "%s: its value holds a NUL, which no program can be given", shortened(name.Value))
 		default:
 			if _, twice := t.Inputs[name.Value]; twice {
 				p.fail("VARS", "%s: is given twice", shortened(name.Value))

@@ -60,6 +60,14 @@ func TestParseTriggerRefuses(t *testing.T) {
 		"an alias":          {map[string]string{"VARS": "a: &x 1\nb: *x"}, []string{"VARS"}},
 		"comments alone":    {map[string]string{"VARS": "# nothing"}, []string{"VARS"}},
 		"no YAML":           {map[string]string{"VARS": "a: [}"}, []string{"VARS"}},
+		"input with =":      {map[string]string{"VARS": `{"a=b": "secret"}`}, []string{"VARS"}},
+		"input with }":      {map[string]string{"VARS": `{"a}b": "c"}`}, []string{"VARS"}},
+		"input with space":  {map[string]string{"VARS": `{" a": "c"}`}, []string{"VARS"}},
+		"input of lines":    {map[string]string{"VARS": `{"a\nb": "c"}`}, []string{"VARS"}},
+		"input with NUL":    {map[string]string{"VARS": `{"a\0b": "c"}`}, []string{"VARS"}},
+		"NUL as an input":   {map[string]string{"VARS": `a: "secret\0"`}, []string{"VARS"}},
+		"NUL by its number": {map[string]string{"VARS": `{"a": "\u0000"}`}, []string{"VARS"}},
+		"long input":        {map[string]string{"VARS": strings.Repeat("x", 256) + ": 1"}, []string{"VARS"}},
 		"priority":          {map[string]string{"PRIORITY": "urgent"}, []string{"PRIORITY"}},
 		"too large":         {map[string]string{"PRIORITY": "1000"}, []string{"PRIORITY"}},
 		"directory outside": {map[string]string{"REPO_DIRECTORY": "../x"}, []string{"REPO_DIRECTORY"}},
@@ -134,6 +142,16 @@ func TestParseTriggerVariables(t *testing.T) {
 	}
 }
 
+// TestParseTriggerInputs: an input has the names and values that a definition may give it.
+func TestParseTriggerInputs(t *testing.T) {
+	p := asked()
+	p["VARS"] = `{"a b": "x=y", "%x{": "}\n", "ümläut.1": null, "n": 1.50}`
+	got, err := provisioner.ParseTrigger(p, giturl.Policy{})
+	if d := cmp.Diff(map[string]string{"a b": "x=y", "%x{": "}\n", "ümläut.1": "", "n": "1.50"}, got.Inputs); d != "" || err != nil {
+		t.Errorf("%v\n%s", err, d)
+	}
+}
+
 // TestParseTriggerSparse: what the clone takes, the trigger takes too.
 func TestParseTriggerSparse(t *testing.T) {
 	p := asked()
@@ -147,6 +165,7 @@ func TestParseTriggerSparse(t *testing.T) {
 func FuzzParseTrigger(f *testing.F) {
 	f.Add("BUILD_REF", "1", "VARS", "a: 1")
 	f.Add("GIT_FULLURL", "git@host:a/b", "GIT_BRANCH", "x")
+	f.Add("VARS", `{"a=b": "c\0"}`, "ENVIRONMENT", "x")
 	f.Add("VARS", "<<: {a: 1}", "GIT_SPARSE", "a,,b")
 	f.Add("VARS", "&a a: *a", "REPO_DIRECTORY", "x/y")
 	f.Add("VARS", "--- a: 1\n--- b: 2", "PRIORITY", "+5")
@@ -170,6 +189,11 @@ func FuzzParseTrigger(f *testing.F) {
 		for name := range tr.Variables {
 			if slices.Contains([]string{"token", "GIT_TOKEN", "GIT_FULLURL", "BUILD_REF", "VARS", ""}, name) || strings.ContainsAny(name, "=}\n\x00") || !utf8.ValidString(name) {
 				t.Errorf("%q is kept as a variable", name)
+			}
+		}
+		for name, value := range tr.Inputs {
+			if name == "" || strings.ContainsAny(name, "=}\n\x00") || strings.ContainsRune(value, 0) {
+				t.Errorf("%q is kept as an input, with %q", name, value)
 			}
 		}
 		again, err := provisioner.ParseTrigger(p, giturl.Policy{})
