@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -21,7 +22,7 @@ import (
 // Gate says who may use the API. The zero value lets nobody in.
 type Gate struct {
 	// Tokens are what clients show, by a name for the audit log; several, so that one can take the place of another. They come as the parameter "token", as
-	// the header "token", or as a bearer.
+	// the header "token", or as a bearer; of several one that is known is enough.
 	Tokens map[string]string
 	// Verify, if not nil, checks a bearer that is none of Tokens, such as one of OpenID Connect, and returns whose it is. An error that matches ErrNotAllowed is of a bearer that is
 	// good and whose subject may not use the API (403); one of the class Unavailable says that nobody can check it now (503); with any other the bearer is wrong (401).
@@ -66,15 +67,18 @@ func (d digests) named(token string) string {
 	return found
 }
 
-// shown returns the token that a request shows outside of its body, and whether it is a bearer.
-func shown(r *http.Request) (token string, bearer bool) {
+// shown returns the tokens that a request shows outside of its body, at most one of each place, and the one of them that is a bearer. Several may be there: a proxy may put a bearer
+// of its own before what its client shows.
+func shown(r *http.Request) (tokens []string, bearer string) {
 	if kind, value, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(kind, "bearer") {
-		return strings.TrimSpace(value), true
+		bearer = strings.TrimSpace(value)
 	}
-	if token := r.Header.Get("Token"); token != "" {
-		return token, false
+	for _, token := range []string{bearer, r.Header.Get("Token"), r.URL.Query().Get(tokenParameter)} {
+		if token != "" {
+			tokens = append(tokens, token)
+		}
 	}
-	return r.URL.Query().Get(tokenParameter), false
+	return tokens, bearer
 }
 
 var (
@@ -90,25 +94,29 @@ var (
 		Detail: "this address makes more requests than it may: wait a moment"}
 )
 
-// authenticate returns who makes a request; with an error too, if that is known.
+// authenticate returns who makes a request; with an error too, if that is known. Of several tokens one that is known is enough.
 func (a *api) authenticate(r *http.Request, inBody string) (string, error) {
 	if a.gate.Open {
 		return "anybody", nil
 	}
-	token, bearer := shown(r)
-	if token == "" {
-		token = inBody
+	tokens, bearer := shown(r)
+	if len(tokens) == 0 && inBody != "" {
+		tokens = []string{inBody}
 	}
-	if token == "" {
+	if len(tokens) == 0 {
 		return "", errNoToken
 	}
-	if name := a.digests.named(token); name != "" {
-		return name, nil
+	who := ""
+	for _, token := range tokens {
+		who = cmp.Or(who, a.digests.named(token)) // looks at each, also when it is known
 	}
-	if !bearer || a.gate.Verify == nil {
+	if who != "" {
+		return who, nil
+	}
+	if bearer == "" || a.gate.Verify == nil {
 		return "", errWrongToken
 	}
-	subject, err := a.gate.Verify(r.Context(), token)
+	subject, err := a.gate.Verify(r.Context(), bearer)
 	if err == nil && subject != "" {
 		return subject, nil
 	}

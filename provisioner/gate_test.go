@@ -86,6 +86,27 @@ func TestGateBearers(t *testing.T) {
 	}
 }
 
+// TestGateSeveralTokens: a token that is good is enough, whatever stands in the other places; and who shows none that is good is refused before his body is looked at.
+func TestGateSeveralTokens(t *testing.T) {
+	d := serve(t, newYard().open(t, nil), provisioner.Gate{Verify: verify, Tokens: map[string]string{"wharf-api": engine, "old": "before"}})
+	good, wrong := "/api/worker?token="+engine, "/api/worker?token=wrong"
+	for _, bearer := range []string{"other", "of another", "in the night"} { // the issuer is not asked
+		d.want(http.StatusOK, "GET", good, nil, "Authorization", "Bearer "+bearer)
+		d.want(http.StatusOK, "GET", "/api/worker", nil, "Authorization", "Bearer "+bearer, "Token", "before")
+	}
+	d.want(http.StatusOK, "GET", good, nil, "Token", "wrong")
+	d.want(http.StatusOK, "GET", good, nil, "Authorization", "Bearer ")
+	d.want(http.StatusOK, "GET", wrong, nil, "Authorization", "Bearer signed", "Token", "wrong")
+	d.want(http.StatusUnauthorized, "GET", wrong, nil, "Authorization", "Bearer other", "Token", "wrong")
+	d.want(http.StatusUnauthorized, "GET", wrong+"&token="+engine, nil) // one of each place
+	d.want(http.StatusUnauthorized, "GET", "/api/worker?token=signed", nil, "Token", "signed")
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	body := func(token string) *strings.Reader { return strings.NewReader("BUILD_REF=x&token=" + token) }
+	d.want(http.StatusUnauthorized, "POST", "/api/worker", body(engine), append(form, "Authorization", "Bearer other")...)
+	d.want(http.StatusUnauthorized, "POST", "/api/worker", body("signed"), append(form, "Authorization", "Bearer ")...) // what is no bearer is not taken for one
+	d.want(http.StatusBadRequest, "POST", "/api/worker", body(engine), append(form, "Authorization", "Basic eDp5")...)
+}
+
 // TestGateBodyLast: who shows a wrong token is refused before his body is looked at.
 func TestGateBodyLast(t *testing.T) {
 	d := serve(t, newYard().open(t, nil), provisioner.Gate{Tokens: map[string]string{"wharf-api": engine}})
