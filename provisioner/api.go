@@ -288,7 +288,10 @@ func (a *api) remove(w http.ResponseWriter, r *http.Request, who string) {
 
 // Pruned is what POST /api/prune answers.
 type Pruned struct {
+	// Removed are the IDs of the workers that are gone.
 	Removed []string `json:"removed"`
+	// Failed says of each that could not be removed why. It is empty if none was removed at all: that is a problem.
+	Failed []string `json:"failed,omitempty"`
 }
 
 func (a *api) prune(w http.ResponseWriter, r *http.Request, who string) {
@@ -301,12 +304,19 @@ func (a *api) prune(w http.ResponseWriter, r *http.Request, who string) {
 		}
 	}
 	removed, err := a.p.Prune(r.Context(), longer)
-	a.note(r, who, "prune", "", err, "removed", removed)
 	if err != nil && len(removed) == 0 {
+		a.note(r, who, "prune", "", err)
 		refuse(w, r, problemOf(err))
 		return
 	}
-	answer(w, http.StatusOK, Pruned{append([]string{}, removed...)})
+	done := Pruned{Removed: append([]string{}, removed...)}
+	more := []any{"removed", removed}
+	if err != nil {
+		done.Failed = each(err)
+		more = append(more, "error", err)
+	}
+	a.note(r, who, "prune", "", nil, more...)
+	answer(w, http.StatusOK, done)
 }
 
 func (a *api) ready(w http.ResponseWriter, r *http.Request) {

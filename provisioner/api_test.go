@@ -12,11 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
+	"github.com/hashicorp/go-hclog"
 
+	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/driver/fake"
 	"github.com/wharfci/wharf/provisioner"
 )
@@ -221,6 +224,40 @@ func TestTriggerForms(t *testing.T) {
 	text := d.want(http.StatusBadRequest, "POST", "/api/worker?token="+engine+"&BUILD_REF=x&PRIORITY=y", nil)
 	if !strings.Contains(text, `"BUILD_REF: `) || !strings.Contains(text, `"PRIORITY: `) {
 		t.Errorf("the problem does not name the parameters: %s", text)
+	}
+}
+
+// TestPruneSome: if some workers were removed and others not, both are told, and that it was done stands in the audit log.
+func TestPruneSome(t *testing.T) {
+	var log record
+	p, runtime := newYard().opened(t, func(cfg *provisioner.Config) {
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Name: "provisioner", Output: &log, JSONFormat: true})
+	})
+	d := serve(t, p, provisioner.Gate{Tokens: map[string]string{"wharf-api": engine}})
+	ids := map[string]bool{}
+	for n := range uint64(3) {
+		ids[until(t, p, ask(t, p, trigger(n)).ID, provisioner.Succeeded).ID] = true
+	}
+	runtime.Inject(fake.Fault{Op: "remove", Times: 1, Err: driver.WithClass(errdefs.ErrPermissionDenied, "this one stays")})
+	var done provisioner.Pruned
+	text := d.want(http.StatusOK, "POST", "/api/prune", nil, "token", engine)
+	if err := json.Unmarshal([]byte(text), &done); err != nil || len(done.Removed) != 2 || len(done.Failed) != 1 || !strings.Contains(done.Failed[0], "this one stays") {
+		t.Fatalf("pruned: %s, %v", text, err)
+	}
+	for _, id := range done.Removed {
+		delete(ids, id)
+	}
+	for id := range ids {
+		if !strings.Contains(done.Failed[0], id) {
+			t.Errorf("what failed does not name %s: %s", id, text)
+		}
+	}
+	audited := log.line("prune")
+	if !strings.Contains(audited, `"@level":"info"`) || !strings.Contains(audited, "this one stays") || !strings.Contains(audited, done.Removed[0]) || strings.Contains(log.String(), "prune was refused") {
+		t.Errorf("the audit log says %s", audited)
+	}
+	if text := d.want(http.StatusOK, "POST", "/api/prune", nil, "token", engine); strings.Contains(text, "failed") {
+		t.Errorf("pruned again: %s", text)
 	}
 }
 

@@ -63,6 +63,16 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
+// line is the last line of the audit log of something that was done, in JSON.
+func (r *record) line(what string) (last string) {
+	for line := range strings.Lines(r.String()) {
+		if strings.Contains(line, `"@message":"`+what+`"`) && strings.Contains(line, `"@module":"provisioner.audit"`) {
+			last = line
+		}
+	}
+	return last
+}
+
 func TestGateBearers(t *testing.T) {
 	var log record
 	p := newYard().open(t, func(cfg *provisioner.Config) {

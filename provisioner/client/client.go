@@ -119,9 +119,12 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, nil, nil, nil, "api", "worker", id)
 }
 
-// Prune removes the workers that ended longer ago than that, and returns their IDs.
+// Prune removes the workers that ended longer ago than that, and returns their IDs. If there are some that could not be removed, the error says of each why.
 func (c *Client) Prune(ctx context.Context, olderThan time.Duration) ([]string, error) {
 	var p provisioner.Pruned
 	err := c.call(ctx, http.MethodPost, url.Values{"olderThan": {olderThan.String()}}, nil, &p, "api", "prune")
+	if len(p.Failed) > 0 {
+		err = fmt.Errorf("%d workers could not be removed:\n%s", len(p.Failed), strings.Join(p.Failed, "\n"))
+	}
 	return p.Removed, err
 }

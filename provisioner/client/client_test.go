@@ -2,9 +2,13 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/wharfci/wharf/driver/fake"
@@ -123,5 +127,21 @@ func TestClient(t *testing.T) {
 		if _, err := client.New(address, "", client.Options{}); err == nil {
 			t.Errorf("%q is taken for a provisioner's URL", address)
 		}
+	}
+}
+
+// TestPruneSome: what was removed is told, and what could not be.
+func TestPruneSome(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(provisioner.Pruned{Removed: []string{"build-1"}, Failed: []string{"worker build-2: it stays"}})
+	}))
+	defer s.Close()
+	c, err := client.New(s.URL, "", client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := c.Prune(t.Context(), 0)
+	if !slices.Equal(removed, []string{"build-1"}) || err == nil || !strings.Contains(err.Error(), "worker build-2: it stays") {
+		t.Errorf("removed %q, %v", removed, err)
 	}
 }
