@@ -3,6 +3,8 @@ package provisioner_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -176,6 +178,42 @@ func (d *described) half(path string) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(nil))
 	d.check(r, res, string(text))
+}
+
+// TestDescribedStates: the states that may be asked for are those that are taken, and all that a worker which is there can have.
+func TestDescribedStates(t *testing.T) {
+	d := serve(t, newYard().open(t, nil), provisioner.Gate{Open: true})
+	doc := description(t)
+	offered := doc.Paths.Value("/api/worker").Get.Parameters.GetByInAndName("query", "state").Schema.Value.Items.Value.Enum
+	for _, s := range offered {
+		d.want(http.StatusOK, "GET", "/api/worker?state="+s.(string), nil)
+	}
+	for _, s := range doc.Components.Schemas["State"].Value.Enum {
+		if taken := s != string(provisioner.Removed); taken != slices.Contains(offered, s) {
+			t.Errorf("%s can be asked for: %v; it is offered: %v", s, taken, !taken)
+		}
+	}
+	d.want(http.StatusBadRequest, "GET", "/api/worker?state=removed", nil)
+}
+
+// TestNulls: each parameter in JSON may be null, which is as if it was not there.
+func TestNulls(t *testing.T) {
+	d := serve(t, newYard().open(t, nil), provisioner.Gate{Open: true})
+	for name := range description(t).Components.Schemas["Trigger"].Value.Properties {
+		params := map[string]any{"BUILD_REF": 1, "GIT_FULLURL": "https://git.example.com/a/b.git", "GIT_BRANCH": "main"}
+		query := ""
+		if value, needed := params[name]; needed {
+			query = fmt.Sprintf("?%s=%v", name, value)
+		}
+		params[name] = nil
+		body, err := json.Marshal(params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, _, text := d.do("POST", "/api/worker"+query, bytes.NewReader(body), "Content-Type", "application/json"); status >= 300 {
+			t.Errorf("%s is null: %d %s", name, status, text)
+		}
+	}
 }
 
 // TestDescription: tools that read the description shall need nothing but plain YAML.
