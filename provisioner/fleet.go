@@ -78,9 +78,7 @@ func (f *fleet) add(t driver.Task) Worker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, gone := f.gone[t.ID]; gone { // others were very quick with it
-		w := workerOf(t)
-		w.History = []Change{{State: Queued, Time: t.Created}}
-		return w
+		return workerOf(t)
 	}
 	m := f.addLocked(t)
 	f.step(m, t.State, t.Reason, t.Created) // another call may have seen it while it was made
@@ -107,7 +105,6 @@ func (f *fleet) addLocked(t driver.Task) *member {
 	}
 	m := &member{task: t, worker: workerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded}
 	m.project, m.limits = projectKey(&m.worker), f.limits(&m.worker)
-	m.worker.History = []Change{{State: Queued, Time: t.Created}}
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet
 		delete(f.byTask, old.task.ID)
 		f.catchUp(old)

@@ -76,7 +76,7 @@ func volumeOf(t driver.Task) driver.VolumeID { return driver.VolumeID(gather(t.L
 // workerOf reads back what describe wrote.
 func workerOf(t driver.Task) Worker {
 	w := Worker{
-		ID: t.Labels[LabelWorker], State: Queued, Created: t.Created,
+		ID: t.Labels[LabelWorker], State: Queued, Reason: usual[Queued], Created: t.Created, History: []Change{{Queued, t.Created, usual[Queued]}},
 		Instance: gather(t.Labels, labelInstance), URL: gather(t.Labels, labelURL), Branch: gather(t.Labels, labelBranch),
 		Stage: gather(t.Labels, labelStage), Environment: gather(t.Labels, labelEnvironment),
 		Project: Project{Group: gather(t.Labels, labelGroup), Name: gather(t.Labels, labelName)},

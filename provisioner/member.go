@@ -42,7 +42,7 @@ func (m *member) shown() Worker {
 		to, why = Running, "it has ended, and its log is being read"
 	}
 	if order[to] > order[w.State] {
-		w.State, w.Reason, w.Position = to, capped(why), 0
+		w.State, w.Reason, w.Position = to, reasonOf(to, why), 0
 	}
 	return w
 }
@@ -63,7 +63,7 @@ func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {
 	case further && order[to] > order[m.worker.State]:
 		f.enter(m, to, "", reason, at)
 	case to == m.worker.State:
-		m.worker.Reason = capped(reason)
+		m.worker.Reason = reasonOf(to, reason)
 		f.publish(m)
 	default:
 		f.publish(m)
@@ -80,7 +80,7 @@ func (f *fleet) enter(m *member, s State, cause, reason string, at time.Time) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	reason = capped(reason)
+	reason = reasonOf(s, reason)
 	i := len(w.History)
 	for i > 1 && order[w.History[i-1].State] > order[s] {
 		i--

@@ -198,6 +198,74 @@ func TestRefusalKept(t *testing.T) {
 	})
 }
 
+// TestReasonOfEachState: each state has a reason, also in the history; one that the runtime tells takes its place, and nothing is left of that when it does not tell it any more.
+func TestReasonOfEachState(t *testing.T) {
+	bubble(t, func(t *testing.T, y *yard) {
+		logs, clone, build := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		y.clone = func(context.Context, *fake.Proc) int { <-clone; return 0 }
+		y.build = func(_ context.Context, p *fake.Proc, _ string) int {
+			<-build
+			report.Write(p.Stdout(), report.Line{State: report.Succeeded})
+			return 0
+		}
+		told := ""
+		p := y.open(t, func(c *provisioner.Config) {
+			d := c.Driver.(*fake.Driver)
+			d.Inject(fake.Fault{Op: "logs", Delay: logs})
+			c.Driver = &watched{Driver: d, listed: func(tasks []driver.Task) {
+				for i := range tasks {
+					tasks[i].Reason = told
+				}
+			}}
+		})
+		synctest.Wait()
+		w := ask(t, p, trigger(1))
+		is := func(state provisioner.State, reason string) {
+			t.Helper()
+			if w.State != state || w.Reason != reason {
+				t.Errorf("the worker is %s, %q; want %s, %q", w.State, w.Reason, state, reason)
+			}
+		}
+		look := func() {
+			t.Helper()
+			if err := p.Load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			var err error
+			if w, err = p.Worker(w.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		is(provisioner.Queued, "it waits for its turn")
+		synctest.Wait()
+		look()
+		is(provisioner.Preparing, "its containers are being started")
+		told = "no node has room"
+		look()
+		is(provisioner.Preparing, told)
+		told = ""
+		look()
+		is(provisioner.Preparing, "its containers are being started")
+		close(logs)
+		look()
+		is(provisioner.Cloning, "the repository is being cloned")
+		close(clone)
+		look()
+		is(provisioner.Running, "the build runs")
+		close(build)
+		look()
+		is(provisioner.Succeeded, "the build has succeeded")
+		var reasons []string
+		for _, c := range w.History {
+			reasons = append(reasons, c.Reason)
+		}
+		if got := strings.Join(reasons, ", "); got != "it waits for its turn, its containers are being started, the repository is being cloned, the build runs, the build has succeeded" {
+			t.Errorf("the history has the reasons %s", got)
+		}
+	})
+}
+
 // TestReasons are short, and text.
 func TestReasons(t *testing.T) {
 	bubble(t, func(t *testing.T, y *yard) {

@@ -1,13 +1,16 @@
 package provisioner
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // State is where a worker stands.
 type State string
 
 // The states of a worker, in the order of its life; the last five are final.
 const (
-	// Queued: it waits for its turn; Worker.Position and Reason say for what.
+	// Queued: it waits for its turn; Worker.Position and Reason say for what, once the queue was looked at.
 	Queued State = "queued"
 	// Preparing: its turn has come; the runtime gets its image, or looks for a place for it.
 	Preparing State = "preparing"
@@ -29,6 +32,15 @@ const (
 // order says how far each state is; a worker never goes back.
 var order = map[State]int{Queued: 1, Preparing: 2, Cloning: 3, Running: 4, Succeeded: 5, Failed: 5, Cancelled: 5, Lost: 5, Removed: 6}
 
+// usual are the reasons of workers of which nobody tells a better one.
+var usual = map[State]string{
+	Queued: "it waits for its turn", Preparing: "its containers are being started", Cloning: "the repository is being cloned", Running: "the build runs",
+	Succeeded: "the build has succeeded", Failed: "the build has failed", Cancelled: "the build was cancelled", Lost: "nobody knows how the build would have ended", Removed: "it has been removed",
+}
+
+// reasonOf is a reason as a worker has it: what is told of it, kept short, or that of its state.
+func reasonOf(s State, told string) string { return capped(cmp.Or(told, usual[s])) }
+
 // Final reports whether a worker stays in the state.
 func (s State) Final() bool { return order[s] >= order[Succeeded] }
 
@@ -36,7 +48,7 @@ func (s State) Final() bool { return order[s] >= order[Succeeded] }
 type Worker struct {
 	// ID names the worker, for ever: it is made from Instance and Build.
 	ID string `json:"workerId"`
-	// State and Reason say where it stands, and, for a person, why it is not further or how it ended.
+	// State and Reason say where it stands, and, for a person, why it is not further or how it ended. There is always a reason; one of which nobody tells more says what the state means.
 	State  State  `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	// Position in the queue, from 1; 0 for what is not queued.

@@ -222,7 +222,7 @@ func (w *watcher) missing(ctx context.Context) error {
 			continue
 		}
 		gone := k.worker
-		gone.State, gone.Position = provisioner.Removed, 0
+		gone.State, gone.Reason, gone.Position = provisioner.Removed, "it has been removed", 0
 		if len(w.states) > 0 { // it may be in another state
 			now, err := w.c.Worker(ctx, id)
 			var p *provisioner.Problem

@@ -87,6 +87,8 @@ func follow(ctx context.Context, c *client.Client, states ...provisioner.State) 
 			switch {
 			case err != nil:
 				told <- "error"
+			case e.Kind == client.Changed && e.Worker.State == provisioner.Removed && e.Worker.Reason != "it has been removed":
+				told <- fmt.Sprintf("%d is gone, because %s", e.Worker.Build, e.Worker.Reason)
 			case e.Kind == client.Changed:
 				told <- fmt.Sprintf("%d %s", e.Worker.Build, e.Worker.State)
 			default:
