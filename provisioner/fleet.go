@@ -104,6 +104,7 @@ func (f *fleet) addLocked(t driver.Task) *member {
 		return m
 	}
 	m := &member{task: t, worker: workerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded}
+	m.started = m.old && t.State != driver.StateCreated && !t.Incomplete // also if its node does not answer
 	m.project, m.limits = projectKey(&m.worker), f.limits(&m.worker)
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet
 		delete(f.byTask, old.task.ID)

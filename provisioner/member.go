@@ -27,6 +27,7 @@ type member struct {
 	deleted   bool      // by this provisioner
 	released  bool      // somebody has taken everything
 	swept     bool      // all that its build has left is removed
+	started   bool      // that it was started is counted, or was before this provisioner followed
 }
 
 // shown is a worker as others see it. One that this provisioner has not followed from its beginning is where the runtime says, until its own record is read.
@@ -95,10 +96,21 @@ func (f *fleet) enter(m *member, s State, cause, reason string, at time.Time) {
 	if s.Final() && s != Removed {
 		w.Ended = &at
 	}
+	if !s.Final() {
+		f.countStart(m)
+	}
 	if !m.old || !at.Before(m.seen) {
 		f.count.entered(w, s, cause, at)
 	}
 	f.publish(m)
+}
+
+// countStart counts a worker that was started, once.
+func (f *fleet) countStart(m *member) {
+	if !m.started {
+		m.started = true
+		f.count.starts.Inc()
+	}
 }
 
 // longest is how many bytes a reason has at most.
@@ -143,6 +155,9 @@ func (f *fleet) ended(m *member, s State, cause, reason string, res driver.Resul
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m.task.State, m.concluded = driver.StateEnded, true
+	if !res.Started.IsZero() { // of which nothing was told
+		f.countStart(m)
+	}
 	f.enter(m, s, cause, reason, res.Ended)
 	if m.worker.Started == nil && !res.Started.IsZero() {
 		m.worker.Started = &res.Started

@@ -11,6 +11,7 @@ import (
 type counters struct {
 	registry  *prometheus.Registry
 	triggers  *prometheus.CounterVec
+	starts    prometheus.Counter
 	ended     *prometheus.CounterVec
 	toStart   prometheus.Histogram
 	toRunning prometheus.Histogram
@@ -23,6 +24,9 @@ func newCounters(f *fleet) *counters {
 		triggers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wharf_provisioner_triggers_total", Help: "Triggers, by what became of them: made, repeated, or the kind of problem.",
 		}, []string{"result"}),
+		starts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "wharf_provisioner_starts_total", Help: "Workers whose turn came and that were started.",
+		}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wharf_provisioner_workers_ended_total", Help: "Workers that have ended, by their last state, and what made them fail or be lost.",
 		}, []string{"state", "cause"}),
@@ -33,7 +37,7 @@ func newCounters(f *fleet) *counters {
 			Name: "wharf_provisioner_running_seconds", Help: "Time from the trigger until a worker runs its build.", Buckets: seconds,
 		}),
 	}
-	c.registry.MustRegister(c.triggers, c.ended, c.toStart, c.toRunning, fleetCollector{f}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c.registry.MustRegister(c.triggers, c.starts, c.ended, c.toStart, c.toRunning, fleetCollector{f}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }
 
@@ -65,15 +69,23 @@ func (c fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- reachDesc
 }
 
-func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
-	number := map[State]int{Queued: 0, Preparing: 0, Cloning: 0, Running: 0, Succeeded: 0, Failed: 0, Cancelled: 0, Lost: 0}
-	var oldest time.Duration
-	for _, w := range c.f.all() {
+// numbers returns how many workers are in each state, and the age of the oldest that is queued.
+func (f *fleet) numbers(now time.Time) (number map[State]int, oldest time.Duration) {
+	number = map[State]int{Queued: 0, Preparing: 0, Cloning: 0, Running: 0, Succeeded: 0, Failed: 0, Cancelled: 0, Lost: 0}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.byID {
+		w := m.shown()
 		number[w.State]++
 		if w.State == Queued {
-			oldest = max(oldest, time.Since(w.Created))
+			oldest = max(oldest, now.Sub(w.Created))
 		}
 	}
+	return number, oldest
+}
+
+func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
+	number, oldest := c.f.numbers(time.Now())
 	for s, n := range number {
 		ch <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(n), string(s))
 	}
