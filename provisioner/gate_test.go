@@ -96,6 +96,41 @@ func TestGateBearers(t *testing.T) {
 	}
 }
 
+// TestAudit: the audit log says who has deleted and pruned what, from where, and who wanted to.
+func TestAudit(t *testing.T) {
+	var log record
+	p := newYard().open(t, func(cfg *provisioner.Config) {
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Name: "provisioner", Output: &log, JSONFormat: true})
+	})
+	d := serve(t, p, provisioner.Gate{Verify: verify, Tokens: map[string]string{"wharf-api": engine, "old": "before"}})
+	var ids []string
+	for n := range uint64(2) {
+		ids = append(ids, until(t, p, ask(t, p, trigger(n)).ID, provisioner.Succeeded).ID)
+	}
+	audited := func(what string, parts ...string) {
+		t.Helper()
+		line := log.line(what)
+		for _, part := range append(parts, `"address":"127.0.0.1"`) {
+			if !strings.Contains(line, part) {
+				t.Errorf("of %s the audit log does not say %s: %s", what, part, line)
+			}
+		}
+	}
+	d.want(http.StatusNoContent, "DELETE", "/api/worker/"+ids[0], nil, "Token", "before")
+	audited("delete", `"@level":"info"`, `"who":"old"`, `"worker":"`+ids[0]+`"`)
+	d.want(http.StatusNotFound, "DELETE", "/api/worker/"+ids[0], nil, "Authorization", "Bearer signed")
+	audited("delete was refused", `"@level":"warn"`, `"who":"somebody"`, `"worker":"`+ids[0]+`"`, "there is no such worker")
+	d.want(http.StatusOK, "POST", "/api/prune", nil, "Authorization", "Bearer "+engine)
+	audited("prune", `"@level":"info"`, `"who":"wharf-api"`, `"removed":["`+ids[1]+`"]`)
+	d.want(http.StatusForbidden, "POST", "/api/prune", nil, "Authorization", "Bearer of another")
+	audited("POST was refused", `"@level":"warn"`, `"who":"another"`)
+	for _, secret := range []string{engine, "before"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log tells the token %s:\n%s", secret, log.String())
+		}
+	}
+}
+
 // TestGateSeveralTokens: a token that is good is enough, whatever stands in the other places; and who shows none that is good is refused before his body is looked at.
 func TestGateSeveralTokens(t *testing.T) {
 	d := serve(t, newYard().open(t, nil), provisioner.Gate{Verify: verify, Tokens: map[string]string{"wharf-api": engine, "old": "before"}})
