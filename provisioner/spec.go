@@ -91,7 +91,7 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 			{Name: "worker token", Path: secrets + "/token", Value: []byte(Token(p.cfg.WorkerKey, id)), Containers: []string{driver.MainContainer}},
 		},
 	}
-	args := []string{"clone", "--report", "--branch=" + t.Branch, "--depth=" + strconv.Itoa(p.cfg.Clone.Depth), "--timeout=" + p.cfg.Clone.Timeout.String()}
+	args := []string{"clone", "--report", "--again", "--branch=" + t.Branch, "--depth=" + strconv.Itoa(p.cfg.Clone.Depth), "--timeout=" + p.cfg.Clone.Timeout.String()}
 	for _, pattern := range p.cfg.Policy.Allow {
 		args = append(args, "--allow="+pattern)
 	}

@@ -41,6 +41,10 @@ type Options struct {
 	KnownHostsFile string // the keys of SSH servers, as ssh-keyscan prints them
 	CAFile         string // certificates in PEM to trust beside the system's
 
+	// Again takes what a clone with Again has left in Dir for this one, if that got to its end and was of the same URL, branch and commit: for a container that may be started
+	// twice, and whose token is gone the second time.
+	Again bool
+
 	Policy   giturl.Policy
 	Timeout  time.Duration // of the whole; 0 is DefaultTimeout
 	Progress io.Writer     // takes what Git says meanwhile, masked; nil: nobody
@@ -72,6 +76,9 @@ type Result struct {
 // Clone clones. The error is an *Error, whatever failed; the directory is then left as it was found. A clone that was killed is begun anew
 // by the next one into the same directory. Cancelling ctx kills Git.
 func Clone(ctx context.Context, o Options) (Result, error) {
+	if r, done := doneBefore(o); done {
+		return r, nil
+	}
 	c, err := newCloner(o)
 	if err != nil {
 		return Result{}, c.fail(ctx, err)
@@ -88,6 +95,7 @@ func Clone(ctx context.Context, o Options) (Result, error) {
 // cloner clones once.
 type cloner struct {
 	o       Options
+	asked   Options // as they were given
 	url     giturl.URL // as Git gets it: an SSH one has a user, an HTTP one has none
 	git     string     // the program
 	private string     // a directory for what Git needs to know and others must not
@@ -100,7 +108,7 @@ type cloner struct {
 
 // newCloner checks the options. It changes nothing.
 func newCloner(o Options) (*cloner, error) {
-	c := &cloner{o: o}
+	c := &cloner{o: o, asked: o}
 	if c.o.Timeout == 0 {
 		c.o.Timeout = DefaultTimeout
 	}
@@ -201,11 +209,12 @@ func (c *cloner) run(ctx context.Context) (r Result, err error) {
 			return Result{}, err
 		}
 	}
-	if err := c.finish(); err != nil {
+	r = Result{Commit: commit, Branch: c.o.Branch}
+	if err := c.finish(r); err != nil {
 		return Result{}, err
 	}
 	c.out.say("cloned commit %s", commit)
-	return Result{Commit: commit, Branch: c.o.Branch}, nil
+	return r, nil
 }
 
 // tell says that something stays that should have gone.

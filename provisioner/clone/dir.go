@@ -83,8 +83,11 @@ func (c *cloner) clearDir() error {
 	return nil
 }
 
-// finish removes the token and then the mark.
-func (c *cloner) finish() error {
+// finish notes what was cloned, where it may be cloned again, removes the token and then the mark.
+func (c *cloner) finish(r Result) error {
+	if err := c.note(r); err != nil {
+		return err
+	}
 	c.dropTokens()
 	return os.Remove(filepath.Join(c.o.Dir, ".git", unfinished))
 }

@@ -57,6 +57,7 @@ REMOVED, so that no step of the build can read it; --keep-token leaves it.`,
 	f.StringArrayVar(&c.Policy.Allow, "allow", nil, "clone only what this `pattern` matches, submodules too: github.com, *.example.com, https://example.com/group/* (repeatable)")
 	f.BoolVar(&c.Policy.HTTP, "allow-http", false, "also clone by HTTP without TLS, which everybody on the way can read and change")
 	f.DurationVar(&c.Timeout, "timeout", clone.DefaultTimeout, "how long it may take")
+	f.BoolVar(&c.Again, "again", false, "take a clone of the same that an earlier --again has completed in the directory for this one")
 	f.BoolVar(&c.report, "report", false, "print what happens to standard output, as lines of JSON for a program")
 	return cmd
 }
