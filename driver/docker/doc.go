@@ -49,6 +49,9 @@
 //
 // # Limits
 //
+// When two processes start one task, and the first is slow, an init container may run once more after its end: the start of one that has ended does that, and nothing can be
+// asked for that would start it only if it has not.
+//
 // A command run by Exec goes on when its context ends: Docker cannot end it. Dial takes as long as to start a container. Services are
 // ended, when the main container has, by any process that called Start, Wait or Logs with Follow and still lives;
 // when there is none, they run until Remove. Secrets are files in the container's own layer, on

@@ -48,6 +48,9 @@
 //
 // # Limits
 //
+// When two processes start one task, and the first is slow, an init container may run once more after its end: the start of one that has ended does that, and nothing can be
+// asked for that would start it only if it has not.
+//
 // CopyOut starts a helper container that reads the files: Podman's own archives give every file the same owner. CopyIn finds
 // the mounts of a task by their paths, not through symbolic links: a link of the image that leads to a mount leads below it until
 // the task runs. A hard link from one mount to another is refused.
