@@ -95,7 +95,7 @@ func Clone(ctx context.Context, o Options) (Result, error) {
 // cloner clones once.
 type cloner struct {
 	o       Options
-	asked   Options // as they were given
+	asked   Options    // as they were given
 	url     giturl.URL // as Git gets it: an SSH one has a user, an HTTP one has none
 	git     string     // the program
 	private string     // a directory for what Git needs to know and others must not
