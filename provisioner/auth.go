@@ -22,7 +22,7 @@ import (
 // Gate says who may use the API. The zero value lets nobody in.
 type Gate struct {
 	// Tokens are what clients show, by a name for the audit log; several, so that one can take the place of another. They come as the parameter "token", as
-	// the header "token", or as a bearer; of several one that is known is enough.
+	// the header "token", or as a bearer; of several outside of the body one that is known is enough.
 	Tokens map[string]string
 	// Verify, if not nil, checks a bearer that is none of Tokens, such as one of OpenID Connect, and returns whose it is. An error that matches ErrNotAllowed is of a bearer that is
 	// good and whose subject may not use the API (403); one of the class Unavailable says that nobody can check it now (503); with any other the bearer is wrong (401).

@@ -147,6 +147,7 @@ func (p *Provisioner) follow(m *member, toEnd bool) (words, error) {
 
 // conclude says how a worker has ended.
 func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
+	deleted, released := p.fleet.fate(m)
 	state, cause, reason := Lost, strings.ReplaceAll(res.Outcome.String(), " ", "_"), res.String()
 	switch {
 	case res.Outcome == driver.Exited && res.Code == 0:
@@ -159,13 +160,14 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 		state, cause, reason = Failed, "clone", fmt.Sprintf("the repository could not be cloned: %s", said[cloner])
 	case res.Outcome == driver.StartFailed:
 		state, cause = Failed, "start"
+	case res.Outcome == driver.Stopped && deleted:
+		state, cause, reason = Cancelled, "", "it was deleted"
 	case res.Outcome == driver.Stopped:
 		state, cause, reason = Cancelled, "", "it was stopped before it began"
 		if refused := p.refusal(p.ctx, m); refused != "" {
 			state, cause, reason = Failed, "start", refused
 		}
 	}
-	deleted, released := p.fleet.fate(m)
 	if deleted && state == Lost {
 		state, cause, reason = Cancelled, "", "it was deleted"
 	}
@@ -180,15 +182,16 @@ func (p *Provisioner) conclude(m *member, res driver.Result, said words) {
 	case released:
 		p.spawn(func() { p.dismiss(m.worker.ID, m.task.ID) })
 	default:
-		p.spawn(func() { p.sweepUntil(m) })
+		p.spawn(func() { p.sweepUntil(m, res.Outcome == driver.Exited) })
 	}
 }
 
-// sweepUntil removes what a worker has left that was not deleted, and tries until nothing is.
-func (p *Provisioner) sweepUntil(m *member) {
+// sweepUntil removes what a worker has left that was not deleted, and tries until nothing is. It is done then for good if the worker has ended by itself, and not been killed: the runtime may still
+// make what that had asked for.
+func (p *Provisioner) sweepUntil(m *member, done bool) {
 	p.persist(func() error {
 		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
-		if err == nil {
+		if err == nil && done {
 			p.fleet.swept(m)
 		}
 		return err

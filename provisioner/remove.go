@@ -60,22 +60,16 @@ func (p *Provisioner) delete(ctx context.Context, id string, of driver.TaskID) e
 // task is there, no other has its name.
 func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) error {
 	d := p.cfg.Driver
-	clean, refusable := p.fleet.past(task.ID)
-	switch task.State {
-	case driver.StateCreated, driver.StateStarting, driver.StateRunning:
-		switch err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace}); {
-		case err == nil && task.State == driver.StateCreated: // as far as this provisioner knew; now nobody can start it any more
-			clean = p.neverRan(ctx, task.ID)
-		case err != nil && !errdefs.IsNotFound(err):
+	_, starting := p.starting.Load(task.ID)
+	waited := task.State == driver.StateCreated && !starting // as far as this provisioner knows
+	if task.State == driver.StateCreated || task.State == driver.StateStarting || task.State == driver.StateRunning {
+		if err := d.Stop(ctx, task.ID, driver.StopOptions{Grace: p.cfg.Grace}); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
-	select { // a runtime that is asked for too much at once does nothing in time
-	case p.removing <- struct{}{}:
-		defer func() { <-p.removing }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	defer p.takeTurn(ctx)()
+	clean, refusable := p.fleet.past(task.ID)
+	clean = clean || waited && p.neverRan(ctx, task.ID)
 	if !clean && task.State != driver.StateUnknown {
 		if _, err := p.sweep(ctx, id, task.ID); err != nil {
 			return err
@@ -87,7 +81,7 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	p.fleet.removed(task.ID)
 	p.poke()
 	errs := []error{d.RemoveVolume(ctx, volumeOf(task))}
-	if task.State == driver.StateUnknown { // who was making it may have started it
+	if !clean && task.State < driver.StateStarting { // it may have been started until a moment ago
 		_, err := p.sweep(ctx, id, task.ID)
 		errs = append(errs, err)
 	}
@@ -96,6 +90,21 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// turnBound is how long a removal waits for others: some may hang, for a node that is gone.
+const turnBound = 15 * time.Second
+
+// takeTurn waits until few others remove something, since a runtime that is asked for too much at once does nothing in time, and returns the end of the turn.
+func (p *Provisioner) takeTurn(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithTimeout(ctx, turnBound)
+	defer cancel()
+	select {
+	case p.removing <- struct{}{}:
+		return func() { <-p.removing }
+	case <-ctx.Done():
+		return func() {}
+	}
 }
 
 // neverRan reports whether a task that was stopped has never run, so that its build has left nothing.

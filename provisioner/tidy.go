@@ -65,6 +65,8 @@ func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	forAll(p.Workers(), func(w Worker) {
 		if half, is := p.fleet.broken(w.ID); is {
 			p.log.Warn("removing a worker that was made by half: whoever asked for it got no answer", "worker", w.ID)
+			ctx, cancel := within(ctx, p.cfg.Grace+removeBound)
+			defer cancel()
 			errs.add(p.remove(ctx, w.ID, half))
 		}
 	})

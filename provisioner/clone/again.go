@@ -1,6 +1,8 @@
 package clone
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -9,10 +11,16 @@ import (
 // finished is the name of a file in .git that says what was cloned, for Options.Again. No repository can bring it.
 const finished = "wharf-cloned"
 
-// record is what the file holds: what was asked for, and what came of it.
+// record is what the file holds: what came of what was asked for.
 type record struct {
-	URL, Branch, Commit string
-	Result              Result
+	Asked  string
+	Result Result
+}
+
+// asked is a sum of what was asked for: the URL may have a secret in it.
+func asked(o *Options) string {
+	sum := sha256.Sum256([]byte(o.URL + "\n" + o.Branch + "\n" + o.Commit))
+	return hex.EncodeToString(sum[:])
 }
 
 // note writes the file, if somebody may look for it.
@@ -20,7 +28,7 @@ func (c *cloner) note(r Result) error {
 	if !c.asked.Again {
 		return nil
 	}
-	text, err := json.Marshal(record{c.asked.URL, c.asked.Branch, c.asked.Commit, r})
+	text, err := json.Marshal(record{asked(&c.asked), r})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(c.o.Dir, ".git", finished), text, 0o666)
 	}
@@ -37,7 +45,7 @@ func doneBefore(o Options) (Result, bool) {
 		return Result{}, false
 	}
 	var was record
-	if json.Unmarshal(text, &was) != nil || was.URL != o.URL || was.Branch != o.Branch || was.Commit != o.Commit {
+	if json.Unmarshal(text, &was) != nil || was.Asked != asked(&o) {
 		return Result{}, false
 	}
 	c := &cloner{o: o, out: &progress{w: o.Progress}}

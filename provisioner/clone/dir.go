@@ -54,10 +54,10 @@ func (c *cloner) entries() ([]string, error) {
 	return names, err
 }
 
-// empty removes what is in the directory; the mark goes last, since as long as it is there the rest may be removed.
+// empty removes what is in the directory; that it is complete goes first, and the mark last, since as long as it is there the rest may be removed.
 func (c *cloner) empty() error {
 	names, err := c.entries()
-	errs := []error{err}
+	errs := []error{err, os.RemoveAll(filepath.Join(c.o.Dir, ".git", finished))}
 	for _, name := range names {
 		if name != ".git" {
 			errs = append(errs, os.RemoveAll(filepath.Join(c.o.Dir, name)))
