@@ -205,12 +205,15 @@ func (d *Driver) connectTask(ctx context.Context, h handle, c containers.Contain
 	return replace(file, []byte(before+localHosts+a.Address+"\t"+after), 0o644)
 }
 
+// replacing is behind the name of a file that is to take another's place.
+const replacing = ".new"
+
 // replace writes a file whole or not at all.
 func replace(file string, text []byte, mode os.FileMode) error {
-	if err := os.WriteFile(file+".new", text, mode); err != nil {
+	if err := os.WriteFile(file+replacing, text, mode); err != nil {
 		return err
 	}
-	return os.Rename(file+".new", file)
+	return os.Rename(file+replacing, file)
 }
 
 // connectTo runs the plugins. Those that are the first on a machine to make the firewall's chains get into each other's way; they begin again.
@@ -248,6 +251,9 @@ func isolate(result *types100.Result) error {
 
 // leaveNetwork removes a namespace and its network. One that is not there is no error.
 func (d *Driver) leaveNetwork(ctx context.Context, uid string) error {
+	if err := os.RemoveAll(d.attachmentFile(uid) + replacing); err != nil { // who wrote it may have died over it
+		return err
+	}
 	a, err := d.attachmentOf(uid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
