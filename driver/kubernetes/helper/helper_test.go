@@ -76,7 +76,10 @@ func (p *pod) container(name string) string {
 	for src, dst := range map[string]string{p.helper: "/helper", "/bin/busybox": "/bin/sh"} {
 		b, err := os.ReadFile(src)
 		must(p.t, err)
-		must(p.t, os.WriteFile(filepath.Join(root, dst), b, 0o755))
+		syscall.ForkLock.RLock() // what another test starts would have the file open for a moment, and a program that somebody may write to cannot be run
+		err = os.WriteFile(filepath.Join(root, dst), b, 0o755)
+		syscall.ForkLock.RUnlock()
+		must(p.t, err)
 	}
 	must(p.t, os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0::/:/bin/sh\nguest:x:2000:3000::/tmp:/bin/sh\n"), 0o644))
 	return root
