@@ -50,9 +50,9 @@ func TestConformance(t *testing.T) { drivertest.Run(t, harness(t)) }
 // TestConformanceUnderFaults runs a part of the suite while the connection to the daemon is cut and restored.
 func TestConformanceUnderFaults(t *testing.T) { drivertest.RunFaultRounds(t, harness) }
 
-// TestConformanceSealed runs what secrets and tasks of several containers have to do with, with a SealKey.
+// TestConformanceSealed runs what has to do with secrets and several containers, with a SealKey.
 func TestConformanceSealed(t *testing.T) {
-	opts := drivertest.Options{Match: regexp.MustCompile(`secret|init|service|^lifecycle/|^after/`), Parallel: 8}
+	opts := drivertest.Options{Match: regexp.MustCompile(`secret|init|service`), Parallel: 8}
 	reports, err := drivertest.Check(t.Context(), harnessOf(t, docker.Config{SealKey: []byte("a key of the tests")}), opts)
 	if err != nil {
 		t.Fatal(err)
