@@ -110,15 +110,15 @@ func (p *parser) flag(name string) bool {
 }
 
 // fitsVariable reports whether ${name} can stand for a variable of that name: any text can, but for the characters that would end it.
-func fitsVariable(name string) bool {
-	return name != "" && len(name) <= maxText && name == strings.TrimSpace(name) && !strings.HasPrefix(name, "%") &&
-		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("={}", r) })
-}
+func fitsVariable(name string) bool { return fits(name, "={}") && !strings.HasPrefix(name, "%") }
 
 // fitsInput reports whether a definition can have an input of that name, and a worker be given it, as name=value.
-func fitsInput(name string) bool {
+func fitsInput(name string) bool { return fits(name, "=}") }
+
+// fits reports whether a name is neither empty nor long, without space at its ends, and without control characters and those that are given.
+func fits(name, without string) bool {
 	return name != "" && len(name) <= maxText && name == strings.TrimSpace(name) &&
-		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune("=}", r) })
+		!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || strings.ContainsRune(without, r) })
 }
 
 // told is the name of a parameter in an error. One that fits no variable is not told: it may be a body that was sent as another type than it is.

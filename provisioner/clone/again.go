@@ -25,10 +25,10 @@ func asked(o *Options) string {
 
 // note writes the file, if somebody may look for it.
 func (c *cloner) note(r Result) error {
-	if !c.asked.Again {
+	if !c.o.Again {
 		return nil
 	}
-	text, err := json.Marshal(record{asked(&c.asked), r})
+	text, err := json.Marshal(record{c.asked, r})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(c.o.Dir, ".git", finished), text, 0o666)
 	}

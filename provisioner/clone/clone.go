@@ -95,7 +95,7 @@ func Clone(ctx context.Context, o Options) (Result, error) {
 // cloner clones once.
 type cloner struct {
 	o       Options
-	asked   Options    // as they were given
+	asked   string     // a sum of the options as they were given, for Options.Again
 	url     giturl.URL // as Git gets it: an SSH one has a user, an HTTP one has none
 	git     string     // the program
 	private string     // a directory for what Git needs to know and others must not
@@ -108,7 +108,7 @@ type cloner struct {
 
 // newCloner checks the options. It changes nothing.
 func newCloner(o Options) (*cloner, error) {
-	c := &cloner{o: o, asked: o}
+	c := &cloner{o: o, asked: asked(&o)}
 	if c.o.Timeout == 0 {
 		c.o.Timeout = DefaultTimeout
 	}
