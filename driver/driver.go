@@ -25,7 +25,7 @@ type Driver interface {
 	// [StateUnknown], and Start refuses it with FailedPrecondition; so stays one whose Create died half-way.
 	//
 	// Errors: AlreadyExists if the owner has a task of that name (running or
-	// not); InvalidArgument for a spec that Validate refuses, and for an image
+	// not), which List then tells, also if another call is just making it; InvalidArgument for a spec that Validate refuses, and for an image
 	// name that is malformed; NotFound for an image, volume or sandbox that
 	// does not exist, and for an image that its registry does not have for the runtime's platform;
 	// PermissionDenied or Unauthenticated from a registry;

@@ -268,7 +268,7 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 	dctx, cancel := detached(ctx)
 	defer cancel()
 	res, err := m.api.ContainerCreate(dctx, options)
-	if lost(err) {
+	if lost(err) || errdefs.IsConflict(err) {
 		res.ID, err = m.createAgain(dctx, options)
 	}
 	m.mu.Lock()
@@ -284,8 +284,8 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 	return "", err
 }
 
-// createAgain repeats a create whose answer was lost. The daemon goes on with a create when nobody listens any more, and
-// keeps the name from its beginning; when it is done, the container has the task's own label.
+// createAgain repeats a create whose answer was lost, or whose name is taken. The daemon goes on with a create when nobody listens any more, and
+// keeps the name from its beginning; when it is done, the container is listed, and has the task's own label if it is the same create.
 func (m *maker) createAgain(ctx context.Context, options client.ContainerCreateOptions) (id string, err error) {
 	err = m.patiently(ctx, func() error {
 		res, err := m.api.ContainerCreate(ctx, options)

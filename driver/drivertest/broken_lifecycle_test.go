@@ -17,6 +17,7 @@ import (
 func brokenLifecycle() map[string]breakage {
 	return map[string]breakage{
 		"name-in-use":          otherName,
+		"name-at-once":         otherName,
 		"name-again":           oldHandle,
 		"start-twice":          startOnce,
 		"start-unknown":        startError(errdefs.ErrNotFound, nil),

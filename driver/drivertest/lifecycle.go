@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -25,6 +26,7 @@ func lifecycle() []Case {
 	)
 	return group("lifecycle", slices.Concat([]Case{
 		{ID: "name-in-use", Contract: "Create: AlreadyExists if the owner has a task of that name (running or not).", Run: nameInUse},
+		{ID: "name-at-once", Contract: "Create: who is told AlreadyExists finds the task of that name in List, also if another call is just making it.", Run: nameAtOnce},
 		{ID: "name-again", Contract: "A handle names one task for ever: when a task is removed and its name is used again, the new task has another id.", Run: nameAgain},
 		{ID: "start-twice", Contract: "Start of a task that was started before returns nil and does nothing; no container runs twice.", Run: startTwice},
 		{ID: "start-unknown", Contract: "Start, Stop: NotFound for an unknown task.", Run: startUnknown},
@@ -70,6 +72,39 @@ func nameInUse(e *Env) {
 	e.must("Start", e.d.Start(e.ctx, id))
 	e.wait(id)
 	taken("has ended")
+}
+
+// nameAtOnce has several driver values make a task of one name: one does, and the others see what that one makes, as one must that goes on in the place of
+// a process that died.
+func nameAtOnce(e *Env) {
+	for range 3 {
+		spec := e.spec("exit", "0")
+		var wg sync.WaitGroup
+		var made atomic.Int32
+		begin := make(chan struct{})
+		for range 4 {
+			d := e.open(e.owner)
+			wg.Go(func() {
+				<-begin
+				id, err := d.Create(e.ctx, spec)
+				if err == nil {
+					made.Add(1)
+					e.removeLater(id)
+					return
+				}
+				e.wantError("Create of one name by several", err, errdefs.ErrAlreadyExists)
+				tasks, err := d.List(e.ctx, driver.ListOptions{Labels: spec.Labels})
+				if err != nil || !slices.ContainsFunc(tasks, func(t driver.Task) bool { return t.Name == spec.Name }) {
+					e.Errorf("List after AlreadyExists: %+v, %v; want a task named %s", tasks, err, spec.Name)
+				}
+			})
+		}
+		close(begin)
+		wg.Wait()
+		if n := made.Load(); n != 1 {
+			e.Errorf("%d of 4 made the task, want 1", n)
+		}
+	}
 }
 
 func nameAgain(e *Env) {
