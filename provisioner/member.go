@@ -41,6 +41,10 @@ func (m *member) shown() Worker {
 		to = Running
 	case driver.StateEnded:
 		to, why = Running, "it has ended, and its log is being read"
+		if w.State == Queued && !m.old { // no start of it was told: it was stopped while it waited
+			w.Reason, w.Position = why, 0
+			return w
+		}
 	}
 	if order[to] > order[w.State] {
 		w.State, w.Reason, w.Position = to, reasonOf(to, why), 0
