@@ -158,7 +158,7 @@ func ownDirectory(cache string) (dir string, release func(), err error) {
 // dockerSocket is the name, in the directory of a run, under which the socket of a Docker daemon in /run is reached.
 const dockerSocket = "docker.sock"
 
-// ownMachine gives the service a /run, leases of addresses and a loopback device of its own: namespaces are what the caller has made. The socket of a
+// ownMachine gives the service a /run, shared memory, leases of addresses and a loopback device of its own: namespaces are what the caller has made. The socket of a
 // Docker daemon in /run gets another place.
 func ownMachine(dir string) error {
 	docker := strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///run/docker.sock"), "unix://")
@@ -176,6 +176,10 @@ func ownMachine(dir string) error {
 	}
 	if err := syscall.Mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
+	}
+	// Podman's locks are of the whole machine, and those of containers that were not removed are never free again: 2048 are soon gone.
+	if err := syscall.Mount("tmpfs", "/dev/shm", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=1777"); err != nil {
+		return fmt.Errorf("mount /dev/shm: %w", err)
 	}
 	// Whenever somebody asks what it is, Podman asks four times which packages its helpers come from. That takes longer than the rest.
 	if _, err := os.Stat("/usr/bin/dpkg-query"); err == nil {
