@@ -263,7 +263,7 @@ func TestServeFile(t *testing.T) {
 	}
 }
 
-// TestServeLimits: who has all connections that one address may have does not keep others out.
+// TestServeLimits: who has all connections that one address may have does not keep others out, and a request has a head of bounded size.
 func TestServeLimits(t *testing.T) {
 	p := startProcess(t, "--no-token", "--connections-per-address=3", "--rate=-1")
 	var silent []net.Conn
@@ -296,6 +296,16 @@ func TestServeLimits(t *testing.T) {
 	fmt.Fprint(silent[0], "Host: localhost\r\nConnection: close\r\n\r\n")
 	if text, err := io.ReadAll(silent[0]); err != nil || !strings.Contains(string(text), "200 OK") {
 		t.Errorf("a slow client gets %q, %v", text, err)
+	}
+	for size, want := range map[int]int{200 << 10: http.StatusOK, 300 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		res, err := (&http.Client{Transport: from}).Get("http://" + p.address + "/healthz?BUILD=" + strings.Repeat("1", size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("a head of %d KiB is answered by %d; want %d", size>>10, res.StatusCode, want)
+		}
 	}
 	p.in.Close()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
