@@ -63,20 +63,31 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	p.poke()
 	w, ok := p.fleet.worker(id)
 	if !ok {
-		return w, false, driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
+		return w, false, removedAtOnce(id)
 	}
 	return w, false, p.finished(ctx, id)
 }
 
-// finished returns an error if a worker is there by half: another provisioner is just making it, or died over it. Nobody may take that for a build that will run.
+// finished returns an error unless a worker that the fleet has is whole: another provisioner is just making it, or died over it, or somebody removes it. Nobody may take that for a
+// build that will run.
 func (p *Provisioner) finished(ctx context.Context, id string) error {
 	if !p.fleet.unfinished(id) {
 		return nil
 	}
-	if err := p.refresh(ctx); err != nil || !p.fleet.unfinished(id) {
+	if err := p.refresh(ctx); err != nil {
 		return err
 	}
+	if _, there := p.fleet.worker(id); !there {
+		return removedAtOnce(id)
+	}
+	if !p.fleet.unfinished(id) {
+		return nil
+	}
 	return driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being made, or whoever made it has died; try again, for a minute at most, or delete it", id)
+}
+
+func removedAtOnce(id string) error {
+	return driver.WithClass(errdefs.ErrUnavailable, "worker %s was removed at once; try again", id)
 }
 
 // make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.

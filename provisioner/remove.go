@@ -81,6 +81,9 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	p.fleet.removed(task.ID)
 	p.poke()
 	errs := []error{d.RemoveVolume(ctx, volumeOf(task))}
+	if task.Incomplete { // a list that was asked for meanwhile may have had a part of it as a task of its own
+		errs = append(errs, p.refresh(ctx))
+	}
 	if !clean && task.State < driver.StateStarting { // it may have been started until a moment ago
 		_, err := p.sweep(ctx, id, task.ID)
 		errs = append(errs, err)

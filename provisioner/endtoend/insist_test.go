@@ -41,6 +41,8 @@ func (p *process) awaitBack() bool {
 	select {
 	case <-p.back():
 		return true
+	case <-p.lost:
+		return false
 	case <-p.t.Context().Done():
 		return false
 	}

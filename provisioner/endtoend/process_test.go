@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 
 	"github.com/wharfci/wharf/provisioner/client"
 )
@@ -30,6 +33,7 @@ type process struct {
 	read  chan bool  // closed when all that it printed has been read
 	text  strings.Builder
 	again chan bool // closed when it serves again
+	lost  chan bool // closed when it does not serve, and will not
 }
 
 // provisioner starts one more provisioner, and waits until it serves.
@@ -41,17 +45,31 @@ func (s *system) provisioner(flags ...string) *process {
 			s.t.Fatal(err)
 		}
 	}
-	p := &process{system: s, env: append(os.Environ(), "XDG_STATE_HOME="+s.t.TempDir()), again: make(chan bool)}
+	p := &process{system: s, env: append(os.Environ(), "XDG_STATE_HOME="+s.t.TempDir()), again: make(chan bool), lost: make(chan bool)}
 	p.args = append([]string{"provisioner", "--driver=" + s.url, "--image=" + image, "--pull=never", "--token=wharf-api=" + filepath.Join(dir, "token"),
 		"--worker-key=" + filepath.Join(dir, "key"), "--allow-http", "--service-account=" + account}, flags...)
 	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 	s.t.Cleanup(func() { p.stop() })
-	p.start("127.0.0.1:0")
+	p.start(ownAddress(s.t))
 	var err error
 	if p.client, err = client.New(p.base, engineToken, client.Options{HTTP: p.http}); err != nil {
 		s.t.Fatal(err)
 	}
 	return p
+}
+
+// ownAddress returns an address to listen at that the system gives to no connection while the command is killed and started again.
+func ownAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprint("127.0.0.1:", 10_000+rand.N(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // start starts the command, and returns when it serves.
@@ -75,6 +93,7 @@ func (p *process) start(address string) {
 	p.cmd, p.read = cmd, read
 	if !ok {
 		p.t.Errorf("the provisioner does not serve:\n%s", &p.text)
+		close(p.lost)
 		return
 	}
 	if p.base == "" {
