@@ -93,7 +93,11 @@ func (p *process) start(address string) {
 	p.cmd, p.read = cmd, read
 	if !ok {
 		p.t.Errorf("the provisioner does not serve:\n%s", &p.text)
-		close(p.lost)
+		select {
+		case <-p.lost:
+		default:
+			close(p.lost)
+		}
 		return
 	}
 	if p.base == "" {
