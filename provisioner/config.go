@@ -31,6 +31,9 @@ type Config struct {
 	Registry *driver.Credentials
 	// Limits bound how many workers run at once.
 	Limits Limits
+	// Creates is how many workers are made at once; who asks for more waits for a turn. A runtime that works on few processors makes each of 32 in less time if they come a few at
+	// a time. 0 is 16.
+	Creates int
 	// Policy says what may be cloned.
 	Policy giturl.Policy
 	// Clone says how.
@@ -103,8 +106,8 @@ func (c *Config) Validate() error {
 	if l := c.Limits; min(l.Total, l.PerProject, l.PerInstance, l.Queue, l.Finished) < 0 {
 		fail("Limits must not be negative")
 	}
-	if min(c.Keep, c.Grace, c.Clone.Timeout) < 0 || c.Clone.Depth < 0 {
-		fail("Keep, Grace and Clone must not be negative")
+	if min(c.Keep, c.Grace, c.Clone.Timeout) < 0 || min(c.Clone.Depth, c.Creates) < 0 {
+		fail("Keep, Grace, Clone and Creates must not be negative")
 	}
 	if info, err := os.Stat(c.Secrets); c.Secrets != "" && (err != nil || !info.IsDir()) {
 		fail("Secrets: %q must be a directory", c.Secrets)
@@ -127,6 +130,7 @@ func (c *Config) complete() {
 	fill(&c.Limits.Total, 100)
 	fill(&c.Limits.Queue, 10_000)
 	fill(&c.Limits.Finished, 1000)
+	fill(&c.Creates, atOnce)
 	fill(&c.Clone.Depth, 1)
 	if c.Keep == 0 {
 		c.Keep = 24 * time.Hour

@@ -27,6 +27,7 @@ type Provisioner struct {
 	freeing  sync.Map                      // IDs of slots that it is removing
 	making   sync.Map                      // names of volumes that it is making workers with
 	seen     map[driver.VolumeID]time.Time // when schedule first saw a slot whose worker somebody else has to start
+	crowded  int                           // how often in a row schedule gave way to another provisioner
 	met      strangers
 	lists    lists
 	reading  chan struct{} // has room for those whose past is read at once
@@ -63,7 +64,7 @@ func New(cfg Config) (*Provisioner, error) {
 	}
 	p := &Provisioner{
 		cfg: cfg, id: random(), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
-		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), creating: make(chan struct{}, atOnce), removing: make(chan struct{}, atOnce/2),
+		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), creating: make(chan struct{}, cfg.Creates), removing: make(chan struct{}, atOnce/2),
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	return p, nil

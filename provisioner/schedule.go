@@ -178,10 +178,10 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 		}
 		return errors.Join(failed, err)
 	}
-	now, there := r.others(slots, mine)
+	now, there, rivals := r.others(slots, mine)
 	crowded := false
 	for _, c := range wanted {
-		if there[c.mark] != len(c.limits) || now.full(c) != nil { // another provisioner was faster
+		if there[c.mark] != len(c.limits) || rivals[c.mark] || now.full(c) != nil { // another provisioner was faster, or is as fast
 			giveBack(c)
 			crowded = true
 			continue
@@ -189,16 +189,19 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 		now.count(c)
 		p.begin(c, mine[c.mark])
 	}
-	if crowded { // whoever else gave way will not try at the same moment
-		time.AfterFunc(10*time.Millisecond+rand.N(100*time.Millisecond), p.poke)
+	if !crowded {
+		p.crowded = 0
+		return failed
 	}
+	time.AfterFunc(10*time.Millisecond+rand.N(100*time.Millisecond<<p.crowded), p.poke) // whoever else gave way will not try at the same moment
+	p.crowded = min(p.crowded+1, 4)
 	return failed
 }
 
-// others counts who runs or holds slots, but for those that were just taken here; of these it returns how many are there. A worker may have slots of several provisioners. A
-// slot of which it is not known whose it is counts.
-func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map[string]int) {
-	u, there = usage{}, map[string]int{}
+// others counts who runs or holds slots, but for those that were just taken here; of these it returns how many are there. A slot of which it is not known whose it is counts. Rivals are
+// workers that another provisioner has just taken slots of too: two that start one at the same moment would each see the other's half-done work.
+func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map[string]int, rivals map[string]bool) {
+	u, there, rivals = usage{}, map[string]int{}, map[string]bool{}
 	for i := range r.live {
 		if c := &r.live[i]; c.started {
 			u.count(c)
@@ -210,9 +213,12 @@ func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map
 			there[s.task]++
 		case !r.dead[s.task]:
 			u.add(s.limit, s.task)
+			if s.by != r.p.id && r.p.age(s.id, r.now) < patience { // else it may be dead
+				rivals[s.task] = true
+			}
 		}
 	}
-	return u, there
+	return u, there, rivals
 }
 
 // begin starts a worker in the background, unless this value does so already.

@@ -17,7 +17,8 @@ import (
 // and never used again, so whoever removes it, however late, and on a runtime that removes volumes by name, removes no other's.
 //
 // What keeps several provisioners within a limit is the order: each first makes the slot, then asks for all slots there are, and starts the worker only if these are no more
-// than the limit; otherwise it takes its slot back. Of two that do so at the same moment at least one sees the other's. A slot is not taken back once the worker may have been started, and
+// than the limit; otherwise it takes its slot back. Of two that do so at the same moment at least one sees the other's. So it is also with two that take a slot of the same worker: who sees the other's gives
+// way, and one starts it. A slot is not taken back once the worker may have been started, and
 // is removed when that has ended, by anybody.
 
 // slot is one that is taken.

@@ -90,7 +90,7 @@ func TestTakenAtOnce(t *testing.T) {
 		var n atomic.Int32
 		meeting := func(c *provisioner.Config) {
 			one(c)
-			c.Driver = &together{c.Driver.(*fake.Driver), func() {
+			c.Driver = &together{Driver: c.Driver.(*fake.Driver), meet: func() {
 				if n.Add(1) == 2 {
 					close(both)
 				}
@@ -117,10 +117,47 @@ func TestTakenAtOnce(t *testing.T) {
 	})
 }
 
-// together is a driver that makes slots when another is just about to.
+// TestSameTakenAtOnce has two provisioners take slots of the same worker at the same moment: one starts it.
+func TestSameTakenAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, y *yard) {
+		var met, started atomic.Int32
+		both := make(chan struct{})
+		open := func() *provisioner.Provisioner {
+			return y.open(t, func(c *provisioner.Config) {
+				c.Driver = &together{Driver: c.Driver.(*fake.Driver), started: &started, meet: func() {
+					if met.Add(1) == 2 {
+						close(both)
+					}
+					select {
+					case <-both:
+					case <-time.After(time.Second):
+						t.Error("there is no other")
+					}
+				}}
+			})
+		}
+		p, _ := open(), open()
+		synctest.Wait()
+		until(t, p, ask(t, p, trigger(1)).ID, provisioner.Succeeded)
+		if n := started.Load(); n != 1 {
+			t.Errorf("the worker was started %d times", n)
+		}
+	})
+}
+
+// together is a driver that makes slots when another is just about to, and counts starts.
 type together struct {
 	*fake.Driver
-	meet func()
+	meet    func()
+	started *atomic.Int32
+}
+
+func (m *together) Start(ctx context.Context, id driver.TaskID) error {
+	if m.started != nil {
+		m.started.Add(1)
+		time.Sleep(100 * time.Millisecond) // so long nobody else knows of it
+	}
+	return m.Driver.Start(ctx, id)
 }
 
 func (m *together) CreateVolume(ctx context.Context, spec driver.VolumeSpec) (driver.VolumeID, error) {

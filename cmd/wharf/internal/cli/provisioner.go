@@ -174,7 +174,7 @@ func (p *provisioning) run(ctx context.Context) error {
 		return err
 	}
 	defer h.Close()
-	cfg.Driver, cfg.Builds, cfg.Access = h.Workers.Driver, h.Builds.Driver, h.Access
+	cfg.Driver, cfg.Builds, cfg.Access, cfg.Creates = h.Workers.Driver, h.Builds.Driver, h.Access, h.Creates
 	service, err := provisioner.New(cfg)
 	if err != nil {
 		return wrong(err)

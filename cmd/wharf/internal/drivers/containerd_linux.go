@@ -92,6 +92,7 @@ func openContainerdWorkers(workers, builds *url.URL, h *Hosting) (driver.Driver,
 	h.Access.Driver = written(&inside)
 	h.Access.HostPaths = map[string]string{proc: "/proc"}
 	h.Access.Security.Privileged = true
+	h.Creates = creates()
 	cfg.Allow = containerd.Policy{Privileged: true, HostPaths: []string{"/proc"}}
 	return containerd.New(cfg)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"runtime"
 	"strings"
 
 	"github.com/wharfci/wharf/driver"
@@ -19,6 +20,8 @@ type Hosting struct {
 	Workers, Builds *Opened
 	// Access is what a worker gets.
 	Access provisioner.Access
+	// Creates is how many workers are best made at once: a few for each processor, of a runtime that is on this machine; 0 where it is elsewhere.
+	Creates int
 }
 
 // Close closes both drivers.
@@ -104,12 +107,16 @@ func (h *Hosting) socket(inside *url.URL, address string) []string {
 		h.Access.Driver = written(inside)
 		return nil
 	}
+	h.Creates = creates()
 	const within = "/run/wharf-runtime.sock"
 	h.Access.HostPaths = map[string]string{within: path}
 	inside.Host, inside.Path = "", within
 	h.Access.Driver = written(inside)
 	return []string{path}
 }
+
+// creates is how many workers a runtime of this machine makes at once.
+func creates() int { return min(2*runtime.NumCPU(), 16) }
 
 // inCluster is a cluster's URL for a pod: it finds the API server by itself, and stays in its namespace.
 func inCluster(u url.URL) string {
