@@ -27,13 +27,14 @@ type process struct {
 	base   string // URL of the provisioner
 	client *client.Client
 	http   *http.Client
+	lost   chan bool // closed by lose, when it does not serve, and will not
+	lose   func()
 
 	mu    sync.Mutex // of the following
 	cmd   *exec.Cmd  // nil while none runs
 	read  chan bool  // closed when all that it printed has been read
 	text  strings.Builder
 	again chan bool // closed when it serves again
-	lost  chan bool // closed when it does not serve, and will not
 }
 
 // provisioner starts one more provisioner, and waits until it serves.
@@ -46,6 +47,7 @@ func (s *system) provisioner(flags ...string) *process {
 		}
 	}
 	p := &process{system: s, env: append(os.Environ(), "XDG_STATE_HOME="+s.t.TempDir()), again: make(chan bool), lost: make(chan bool)}
+	p.lose = sync.OnceFunc(func() { close(p.lost) })
 	p.args = append([]string{"provisioner", "--driver=" + s.url, "--image=" + image, "--pull=never", "--token=wharf-api=" + filepath.Join(dir, "token"),
 		"--worker-key=" + filepath.Join(dir, "key"), "--allow-http", "--service-account=" + account}, flags...)
 	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
@@ -72,9 +74,30 @@ func ownAddress(t testing.TB) string {
 	return ""
 }
 
-// start starts the command, and returns when it serves.
+// start starts the command, and returns when it serves. One that was killed in the midst of starting another program has its port until that runs.
 func (p *process) start(address string) {
 	p.t.Helper()
+	at, ok := p.launch(address)
+	for tries := 0; !ok && tries < 20 && strings.HasSuffix(p.said(), "address already in use\n"); tries++ {
+		at, ok = p.launch(address)
+	}
+	if !ok {
+		p.t.Errorf("the provisioner does not serve:\n%s", p.said())
+		p.lose()
+		return
+	}
+	if p.base == "" {
+		p.base = "http://" + at
+	}
+	for p.asks() == http.StatusServiceUnavailable { // until it knows what there is, which nothing tells
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.again)
+}
+
+// launch starts the command, and returns where it serves, if it does.
+func (p *process) launch(address string) (at string, ok bool) {
 	cmd := exec.Command(wharf, append(p.args, "--listen="+address)...)
 	cmd.Env = p.env
 	stderr, err := cmd.StderrPipe()
@@ -83,29 +106,25 @@ func (p *process) start(address string) {
 	}
 	if err != nil {
 		p.t.Error(err)
-		return
+		return "", false
 	}
 	serving, read := make(chan string, 1), make(chan bool)
 	go p.listen(stderr, serving, read)
-	at, ok := <-serving
+	if at, ok = <-serving; !ok {
+		_ = cmd.Wait()
+		return "", false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cmd, p.read = cmd, read
-	if !ok {
-		p.t.Errorf("the provisioner does not serve:\n%s", &p.text)
-		select {
-		case <-p.lost:
-		default:
-			close(p.lost)
-		}
-		return
-	}
-	if p.base == "" {
-		p.base = "http://" + at
-	}
-	for p.asks() == http.StatusServiceUnavailable { // until it knows what there is, which nothing tells
-	}
-	close(p.again)
+	return at, true
+}
+
+// said is all that the command and those before it have printed.
+func (p *process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
 }
 
 // asks for the list of workers, and returns the status of the answer; 0 if there is none.
@@ -161,9 +180,7 @@ func (p *process) end(signal syscall.Signal) string {
 		}
 		p.http.CloseIdleConnections()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
+	return p.said()
 }
 
 // stop ends the command as an operator does.
