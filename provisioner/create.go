@@ -71,19 +71,20 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 // finished returns an error unless a worker that the fleet has is whole: another provisioner is just making it, or died over it, or somebody removes it. Nobody may take that for a
 // build that will run.
 func (p *Provisioner) finished(ctx context.Context, id string) error {
-	if !p.fleet.unfinished(id) {
-		return nil
+	there, half := p.fleet.standing(id)
+	if half {
+		if err := p.refresh(ctx); err != nil {
+			return err
+		}
+		there, half = p.fleet.standing(id)
 	}
-	if err := p.refresh(ctx); err != nil {
-		return err
-	}
-	if _, there := p.fleet.worker(id); !there {
+	switch {
+	case !there:
 		return removedAtOnce(id)
+	case half:
+		return driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being made, or whoever made it has died; try again, for a minute at most, or delete it", id)
 	}
-	if !p.fleet.unfinished(id) {
-		return nil
-	}
-	return driver.WithClass(errdefs.ErrUnavailable, "worker %s is just being made, or whoever made it has died; try again, for a minute at most, or delete it", id)
+	return nil
 }
 
 func removedAtOnce(id string) error {

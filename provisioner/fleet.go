@@ -103,7 +103,7 @@ func (f *fleet) addLocked(t driver.Task) *member {
 	if m := f.byTask[t.ID]; m != nil {
 		return m
 	}
-	m := &member{task: t, worker: workerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded}
+	m := &member{task: t, worker: workerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded, met: t.State > driver.StateCreated}
 	m.started = m.old && t.State != driver.StateCreated && !t.Incomplete // also if its node does not answer
 	m.project, m.limits = projectKey(&m.worker), f.limits(&m.worker)
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet
@@ -163,12 +163,12 @@ func (f *fleet) torn(t driver.Task) bool {
 	return left && !t.Created.After(since)
 }
 
-// unfinished reports whether a worker's task is there by half.
-func (f *fleet) unfinished(id string) bool {
+// standing reports whether a worker is there, and whether its task is by half.
+func (f *fleet) standing(id string) (there, half bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.byID[id]
-	return m != nil && m.task.State == driver.StateUnknown && m.task.Incomplete
+	return m != nil, m != nil && m.task.State == driver.StateUnknown && m.task.Incomplete
 }
 
 // listed takes in one task of a list.

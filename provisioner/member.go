@@ -20,6 +20,7 @@ type member struct {
 	concluded bool // how it ended is known
 	read      bool // somebody reads its log
 	begun     bool // this provisioner has started it, whether or not the runtime has told so yet
+	met       bool // it had been started, by others, when this provisioner first saw it
 	refusal   string
 	seen      time.Time // when this provisioner first saw it
 	old       bool      // it was there before this provisioner followed: what it did until then is not counted
@@ -41,7 +42,7 @@ func (m *member) shown() Worker {
 		to = Running
 	case driver.StateEnded:
 		to, why = Running, "it has ended, and its log is being read"
-		if w.State == Queued && !m.old { // no start of it was told: it was stopped while it waited
+		if w.State == Queued && !m.begun && !m.met { // it was stopped while it waited
 			w.Reason, w.Position = why, 0
 			return w
 		}

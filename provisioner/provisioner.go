@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Provisioner struct {
 	making   sync.Map                      // names of volumes that it is making workers with
 	seen     map[driver.VolumeID]time.Time // when schedule first saw a slot whose worker somebody else has to start
 	crowded  int                           // how often in a row schedule gave way to another provisioner
+	pausing  time.Time                     // until when it takes no slots for that reason
+	lag      time.Duration                 // by which this value goes on later than others with what a dead one has begun
 	met      strangers
 	lists    lists
 	reading  chan struct{} // has room for those whose past is read at once
@@ -63,7 +66,7 @@ func New(cfg Config) (*Provisioner, error) {
 		cfg.Builds = bounded{cfg.Builds}
 	}
 	p := &Provisioner{
-		cfg: cfg, id: random(), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
+		cfg: cfg, id: random(), lag: rand.N(patience / 2), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
 		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), creating: make(chan struct{}, cfg.Creates), removing: make(chan struct{}, atOnce/2),
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())

@@ -44,10 +44,28 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 		p.begin(r.byMark[mark], held)
 	}
 	wanted := r.choose()
-	if len(wanted) == 0 {
+	switch wait := time.Until(p.pausing); {
+	case len(wanted) == 0:
+		if p.crowded > 0 && len(r.theirs) > 0 { // who gave way too may not have given its slots back yet, and nothing tells of that
+			time.AfterFunc(pauseOf(p.crowded), p.poke)
+		}
 		return nil
+	case wait > 0:
+		time.AfterFunc(wait, p.poke)
+		return nil
+	case p.crowded > 0 && len(wanted) > few: // of many slots at once some would meet the other's again
+		wanted = wanted[:few]
+		defer p.poke()
 	}
 	return r.start(ctx, wanted)
+}
+
+// few is how many workers are started at once by one that has just given way to another provisioner.
+const few = 4
+
+// pauseOf is how long one waits that has given way so often in a row: whoever else did will not try at the same moment.
+func pauseOf(crowded int) time.Duration {
+	return 10*time.Millisecond + rand.N(100*time.Millisecond<<min(crowded, 4))
 }
 
 func (p *Provisioner) newRound() *round {
@@ -95,7 +113,7 @@ func (r *round) look(slots []slot) {
 			continue
 		case c == nil:
 		case c.halfway: // some runtimes need somebody who goes on when the clone is done, and who began may have died; what is done is not done again
-			if p.age(s.id, r.now) >= patience {
+			if p.age(s.id, r.now) >= patience+p.lag {
 				r.halted[s.task] = append(r.halted[s.task], s)
 			}
 		case c.started:
@@ -179,7 +197,7 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 		return errors.Join(failed, err)
 	}
 	now, there, rivals := r.others(slots, mine)
-	crowded := false
+	crowded, began := false, false
 	for _, c := range wanted {
 		if there[c.mark] != len(c.limits) || rivals[c.mark] || now.full(c) != nil { // another provisioner was faster, or is as fast
 			giveBack(c)
@@ -188,13 +206,17 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 		}
 		now.count(c)
 		p.begin(c, mine[c.mark])
+		began = true
 	}
-	if !crowded {
+	if began || !crowded {
 		p.crowded = 0
-		return failed
 	}
-	time.AfterFunc(10*time.Millisecond+rand.N(100*time.Millisecond<<p.crowded), p.poke) // whoever else gave way will not try at the same moment
-	p.crowded = min(p.crowded+1, 4)
+	if crowded {
+		p.crowded++
+		wait := pauseOf(p.crowded)
+		p.pausing = time.Now().Add(wait)
+		time.AfterFunc(wait, p.poke)
+	}
 	return failed
 }
 
@@ -202,6 +224,7 @@ func (r *round) start(ctx context.Context, wanted []*candidate) error {
 // workers that another provisioner has just taken slots of too: two that start one at the same moment would each see the other's half-done work.
 func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map[string]int, rivals map[string]bool) {
 	u, there, rivals = usage{}, map[string]int{}, map[string]bool{}
+	now := time.Now() // taking the slots may have lasted
 	for i := range r.live {
 		if c := &r.live[i]; c.started {
 			u.count(c)
@@ -213,7 +236,7 @@ func (r *round) others(slots []slot, mine map[string][]slot) (u usage, there map
 			there[s.task]++
 		case !r.dead[s.task]:
 			u.add(s.limit, s.task)
-			if s.by != r.p.id && r.p.age(s.id, r.now) < patience { // else it may be dead
+			if len(mine[s.task]) > 0 && s.by != r.p.id && r.p.age(s.id, now) < patience { // else it may be dead
 				rivals[s.task] = true
 			}
 		}

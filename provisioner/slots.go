@@ -120,6 +120,7 @@ func (p *Provisioner) age(id driver.VolumeID, now time.Time) time.Duration {
 	if !known {
 		since, p.seen[id] = now, now
 		time.AfterFunc(patience, p.poke)
+		time.AfterFunc(patience+p.lag, p.poke)
 		time.AfterFunc(abandoned, p.poke)
 	}
 	return now.Sub(since)

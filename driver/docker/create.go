@@ -268,8 +268,13 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 	dctx, cancel := detached(ctx)
 	defer cancel()
 	res, err := m.api.ContainerCreate(dctx, options)
-	if lost(err) || errdefs.IsConflict(err) {
-		res.ID, err = m.createAgain(dctx, options)
+	unsure := false
+	if taken := err; errdefs.IsConflict(taken) {
+		if res.ID, err = m.createAgain(dctx, ctx, options); unreachable(err) {
+			unsure, err = true, taken
+		}
+	} else if lost(err) {
+		res.ID, err = m.createAgain(dctx, dctx, options)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -277,32 +282,33 @@ func (m *maker) createOnce(ctx context.Context, options client.ContainerCreateOp
 		m.made = append(m.made, res.ID)
 		return res.ID, context.Cause(ctx)
 	}
+	m.unsure = m.unsure || unsure || lost(err) || dctx.Err() != nil
 	if errdefs.IsConflict(err) {
 		return "", nameTaken(err)
 	}
-	m.unsure = m.unsure || lost(err) || dctx.Err() != nil
 	return "", err
 }
 
 // createAgain repeats a create whose answer was lost, or whose name is taken. The daemon goes on with a create when nobody listens any more, and
 // keeps the name from its beginning; when it is done, the container is listed, and has the task's own label if it is the same create.
-func (m *maker) createAgain(ctx context.Context, options client.ContainerCreateOptions) (id string, err error) {
-	err = m.patiently(ctx, func() error {
+// It waits until the second context ends.
+func (m *maker) createAgain(ctx, patience context.Context, options client.ContainerCreateOptions) (id string, err error) {
+	err = m.patiently(patience, func() error {
 		res, err := m.api.ContainerCreate(ctx, options)
 		if !errdefs.IsConflict(err) {
 			id = res.ID
 			return err
 		}
-		made, inspectErr := m.inspect(ctx, options.Name)
+		made, inspectErr := m.api.ContainerInspect(ctx, options.Name, client.ContainerInspectOptions{}) // anybody's
 		switch {
 		case errdefs.IsNotFound(inspectErr):
 			return driver.WithClass(errdefs.ErrUnavailable, "the daemon is still making the container: %v", err)
 		case inspectErr != nil:
 			return inspectErr
-		case made.Config.Labels[labelUID] != m.uid:
+		case made.Container.Config == nil || made.Container.Config.Labels[labelUID] != m.uid:
 			return err
 		}
-		id = made.ID
+		id = made.Container.ID
 		return nil
 	})
 	return id, err

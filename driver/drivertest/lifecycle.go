@@ -77,8 +77,11 @@ func nameInUse(e *Env) {
 // nameAtOnce has several driver values make a task of one name: one does, and the others see what that one makes, as one must that goes on in the place of
 // a process that died.
 func nameAtOnce(e *Env) {
-	for range 3 {
+	for i := range 4 {
 		spec := e.spec("exit", "0")
+		if i%2 == 1 && e.caps.Init {
+			spec.Init = []driver.Container{e.named("before", "exit", "0")}
+		}
 		var wg sync.WaitGroup
 		var made atomic.Int32
 		begin := make(chan struct{})
