@@ -71,12 +71,12 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 // finished returns an error unless a worker that the fleet has is whole: another provisioner is just making it, or died over it, or somebody removes it. Nobody may take that for a
 // build that will run.
 func (p *Provisioner) finished(ctx context.Context, id string) error {
-	there, half := p.fleet.standing(id)
+	there, half := p.fleet.halfMade(id)
 	if half {
 		if err := p.refresh(ctx); err != nil {
 			return err
 		}
-		there, half = p.fleet.standing(id)
+		there, half = p.fleet.halfMade(id)
 	}
 	switch {
 	case !there:

@@ -163,8 +163,8 @@ func (f *fleet) torn(t driver.Task) bool {
 	return left && !t.Created.After(since)
 }
 
-// standing reports whether a worker is there, and whether its task is by half.
-func (f *fleet) standing(id string) (there, half bool) {
+// halfMade reports whether a worker is there, and whether its task is by half.
+func (f *fleet) halfMade(id string) (there, half bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.byID[id]

@@ -50,8 +50,7 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 			time.AfterFunc(pauseOf(p.crowded), p.poke)
 		}
 		return nil
-	case wait > 0:
-		time.AfterFunc(wait, p.poke)
+	case wait > 0: // whoever set it has the queue looked at then
 		return nil
 	case p.crowded > 0 && len(wanted) > few: // of many slots at once some would meet the other's again
 		wanted = wanted[:few]

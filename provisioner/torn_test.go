@@ -20,7 +20,7 @@ func TestTornTask(t *testing.T) {
 	is := func(what string, want driver.TaskID, unfinished bool) {
 		t.Helper()
 		task, _ := f.task("build-1-0123456789")
-		if _, half := f.standing("build-1-0123456789"); task.ID != want || half != unfinished {
+		if _, half := f.halfMade("build-1-0123456789"); task.ID != want || half != unfinished {
 			t.Errorf("%s: the task is %q, unfinished: %v; want %q, %v", what, task.ID, !unfinished, want, unfinished)
 		}
 	}
