@@ -47,11 +47,10 @@ func (p *Provisioner) Trigger(ctx context.Context, t Trigger) (w Worker, made bo
 	if n := p.fleet.queued(); n >= p.cfg.Limits.Queue {
 		return w, false, fmt.Errorf("%w: %d workers wait", ErrQueueFull, n)
 	}
-	task, err := p.make(ctx, id, &t)
+	w, err = p.make(ctx, id, &t)
 	switch {
 	case err == nil:
-		w := p.fleet.add(task)
-		p.poke()
+		p.came()
 		return w, true, nil
 	case errdefs.IsAlreadyExists(err): // by another provisioner, or by the same call before
 		if err := p.refresh(ctx); err != nil {
@@ -92,26 +91,30 @@ func removedAtOnce(id string) error {
 }
 
 // make makes a worker's volume and task. The volume is of this call alone, and what fails removes it again: that of a worker which has the same ID is another.
-func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.Task, error) {
+func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (w Worker, err error) {
 	select { // many at once take longer than in turn
 	case p.creating <- struct{}{}:
 		defer func() { <-p.creating }()
 	case <-ctx.Done():
-		return driver.Task{}, context.Cause(ctx)
+		return w, context.Cause(ctx)
 	}
 	name := id + "-" + random()
-	p.making.Store(name, true)
-	defer p.making.Delete(name)
+	done := make(chan struct{})
+	p.making.Store(name, done)
+	defer func() {
+		p.making.Delete(name)
+		close(done)
+	}()
 	volume, err := p.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: name, Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
 	if err != nil {
-		return driver.Task{}, err
+		return w, err
 	}
 	spec, err := p.task(t, volume)
 	if err == nil {
 		spread(spec.Labels, labelVolume, string(volume))
 		var task driver.TaskID
 		if task, err = p.cfg.Driver.Create(ctx, spec); err == nil {
-			return driver.Task{ID: task, Name: id, Labels: spec.Labels, State: driver.StateCreated, Created: time.Now()}, nil
+			return p.fleet.add(driver.Task{ID: task, Name: id, Labels: spec.Labels, State: driver.StateCreated, Created: time.Now()}), nil
 		}
 	}
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -120,7 +123,7 @@ func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (driver.T
 		p.log.Warn("the volume of a worker that could not be made is left, and will be removed later", "worker", id, "error", left)
 		p.spawn(func() { p.removeLater(volume) })
 	}
-	return driver.Task{}, err
+	return w, err
 }
 
 // removeLater removes a volume when the runtime answers again. If this provisioner dies before, it is removed as one of no worker.

@@ -43,12 +43,20 @@ func (p *Provisioner) event(ev driver.Event) error {
 		return nil
 	}
 	p.attend(ev.Task)
-	p.poke()
+	if ev.State == driver.StateCreated {
+		p.came()
+	} else {
+		p.poke()
+	}
 	return nil
 }
 
-// meetTime is how long a task may be strange: one that this provisioner is just making will be known by itself.
-const meetTime = 300 * time.Millisecond
+// A task may be strange for as long as meetTime, and while this provisioner is making those that it made at that moment, which will be known by themselves; but not for longer
+// than makeTime more.
+const (
+	meetTime = 300 * time.Millisecond
+	makeTime = 5 * time.Second
+)
 
 // strangers are tasks that events told of and that are not known: another provisioner has made them.
 type strangers struct {
@@ -87,6 +95,10 @@ func (p *Provisioner) meet() {
 			return
 		}
 		ids := p.met.take()
+		if p.fleet.knows(ids) {
+			continue
+		}
+		p.awaitMade()
 		wait, told := backoff{}, false
 		for !p.fleet.knows(ids) {
 			err := p.refresh(p.ctx)
@@ -102,6 +114,20 @@ func (p *Provisioner) meet() {
 			}
 		}
 	}
+}
+
+// awaitMade returns when the workers are made that are in the making now, or some time has passed.
+func (p *Provisioner) awaitMade() {
+	ctx, cancel := context.WithTimeout(p.ctx, makeTime)
+	defer cancel()
+	p.making.Range(func(_, done any) bool {
+		select {
+		case <-done.(chan struct{}):
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	})
 }
 
 // againEvery is how often all workers are asked for besides, so that an event that was lost does no harm for long.

@@ -23,10 +23,12 @@ type Provisioner struct {
 	log   hclog.Logger
 
 	wake     chan struct{} // the queue may have changed
+	more     chan struct{} // a worker has come to it
+	last     *round        // that schedule has done; nil if it failed. It belongs to Run
 	life     life
 	starting sync.Map                      // IDs of tasks that this value is starting
 	freeing  sync.Map                      // IDs of slots that it is removing
-	making   sync.Map                      // names of volumes that it is making workers with
+	making   sync.Map                      // names of volumes that it is making workers with, each with a channel that is closed when that is done
 	seen     map[driver.VolumeID]time.Time // when schedule first saw a slot whose worker somebody else has to start
 	crowded  int                           // how often in a row schedule gave way to another provisioner
 	pausing  time.Time                     // until when it takes no slots for that reason
@@ -66,7 +68,7 @@ func New(cfg Config) (*Provisioner, error) {
 		cfg.Builds = bounded{cfg.Builds}
 	}
 	p := &Provisioner{
-		cfg: cfg, id: random(), lag: rand.N(patience / 2), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
+		cfg: cfg, id: random(), lag: rand.N(patience / 2), log: cfg.Log, fleet: newFleet(cfg.Limits.of), wake: make(chan struct{}, 1), more: make(chan struct{}, 1), seen: map[driver.VolumeID]time.Time{},
 		met: strangers{wake: make(chan struct{}, 1)}, lists: lists{turn: make(chan struct{}, 1)}, reading: make(chan struct{}, atOnce), creating: make(chan struct{}, cfg.Creates), removing: make(chan struct{}, atOnce/2),
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
@@ -113,28 +115,39 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	}
 	wait := backoff{}
 	for {
+		var came bool
 		select {
 		case <-p.ctx.Done():
 			return nil
 		case <-p.wake:
-			began := time.Now()
-			err := p.schedule(p.ctx)
-			if err == nil {
-				wait = backoff{}
-				p.pause(time.Since(began)) // what happens meanwhile in a long queue is one look
-			} else if p.ctx.Err() == nil {
-				p.log.Warn("the queue stands still: the runtime does not do what it needs", "error", err)
-				p.pause(wait.next())
-				p.poke()
-			}
+		case <-p.more:
+			came = true
+		}
+		began := time.Now()
+		var err error
+		if !came || !p.full() {
+			err = p.schedule(p.ctx)
+		}
+		if err == nil {
+			wait = backoff{}
+			p.pause(time.Since(began)) // what happens meanwhile in a long queue is one look
+		} else if p.ctx.Err() == nil {
+			p.log.Warn("the queue stands still: the runtime does not do what it needs", "error", err)
+			p.pause(wait.next())
+			p.poke()
 		}
 	}
 }
 
 // poke has the queue looked at.
-func (p *Provisioner) poke() {
+func (p *Provisioner) poke() { signal(p.wake) }
+
+// came has the queue looked at when a worker has come to it, and nothing has gone.
+func (p *Provisioner) came() { signal(p.more) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case p.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -28,6 +28,7 @@ type round struct {
 
 // schedule gives back the slots of those that have ended, and starts whose turn it is. It asks for the slots once, and once more when it has taken some.
 func (p *Provisioner) schedule(ctx context.Context) error {
+	p.last = nil
 	slots, err := p.slots(ctx)
 	if err != nil {
 		return err
@@ -44,6 +45,7 @@ func (p *Provisioner) schedule(ctx context.Context) error {
 		p.begin(r.byMark[mark], held)
 	}
 	wanted := r.choose()
+	p.last = r
 	switch wait := time.Until(p.pausing); {
 	case len(wanted) == 0:
 		if p.crowded > 0 && len(r.theirs) > 0 { // who gave way too may not have given its slots back yet, and nothing tells of that
@@ -65,6 +67,17 @@ const few = 4
 // pauseOf is how long one waits that has given way so often in a row: whoever else did will not try at the same moment.
 func pauseOf(crowded int) time.Duration {
 	return 10*time.Millisecond + rand.N(100*time.Millisecond<<min(crowded, 4))
+}
+
+// full reports whether those that have come since the last round have to wait, by what was known then, and tells all where they stand. Who has come makes no room, so nobody needs
+// to ask the runtime, which takes long where it has the volumes of many workers.
+func (p *Provisioner) full() bool {
+	if p.last == nil {
+		return false
+	}
+	r := p.newRound()
+	r.usage, r.theirs = p.last.usage, p.last.theirs
+	return len(r.choose()) == 0
 }
 
 func (p *Provisioner) newRound() *round {

@@ -146,6 +146,6 @@ func (t *teller) begins(ctx context.Context, labels map[string]string, at time.T
 
 // exists keeps a repeated event from telling of a task that was removed long since.
 func (t *teller) exists(ctx context.Context, id string) bool {
-	_, err := t.d.inspect(ctx, id)
+	_, err := t.d.look(ctx, id)
 	return err == nil
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -33,6 +31,10 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 			whole[c.Labels[labelGroup]], mains[c.ID] = true, true
 		}
 	}
+	marked, err := d.markedOf(ctx, list)
+	if err != nil {
+		return nil, err
+	}
 	groups := sync.OnceValues(func() (map[string][]listed, error) { return d.allGroups(ctx) })
 	tasks := make([]driver.Task, 0, len(list))
 	for _, c := range list {
@@ -46,16 +48,13 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		case c.Labels[labelKind] == kindTask && len(c.Names) > 0 && incomplete(c.Names[0]):
 			state, reason = driver.StateUnknown, inMaking
 		case c.Labels[labelKind] == kindTask:
-			state, reason, err = d.taskState(ctx, c, groups)
+			state, reason, err = d.taskState(c, marked, groups)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
 			state, reason = driver.StateUnknown, inMaking
 		case isStray(c, mains):
 			_ = d.removeContainer(ctx, c.ID) // or the next time
 			continue
 		default:
-			continue
-		}
-		if errdefs.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
@@ -69,41 +68,33 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 	return tasks, nil
 }
 
-// taskState says where a task stands. Podman lists as created also what failed to start, what was
-// stopped before and what is starting; so it is asked again about these.
-func (d *Driver) taskState(ctx context.Context, c listed, groups func() (map[string][]listed, error)) (driver.State, string, error) {
+// taskState says where a task stands. Podman lists as created also what was stopped before its start, or could not be started, which its mark tells; and what is starting.
+func (d *Driver) taskState(c listed, marked map[string]bool, groups func() (map[string][]listed, error)) (driver.State, string, error) {
 	switch c.State {
 	case stateRunning, statePaused, stateStopping:
 		if d.bereft.Has(c.ID) {
 			return driver.StateEnded, bereftReason, nil
 		}
 		return driver.StateRunning, "", nil
-	case stateRemoving:
+	case stateRemoving, stateExited, stateStopped:
 		return driver.StateEnded, "", nil
-	case stateCreated, stateConfigured, stateInitialized, stateExited, stateStopped:
+	case stateCreated, stateConfigured, stateInitialized:
 	default:
 		return driver.StateUnknown, "", nil
 	}
-	main, err := d.inspect(ctx, c.ID)
+	h := handleOf(c.ID, c.Labels)
+	switch {
+	case marked[c.ID]:
+		return driver.StateEnded, "", nil
+	case h.group == "":
+		return driver.StateCreated, "", nil
+	}
+	all, err := groups()
 	if err != nil {
 		return 0, "", err
 	}
-	h := handleOf(c.ID, c.Labels)
-	switch phaseOf(main) {
-	case phaseCreated:
-		if h.group == "" {
-			return driver.StateCreated, "", nil
-		}
-		all, err := groups()
-		if err != nil {
-			return 0, "", err
-		}
-		state, reason := groupState(membersOf(h, all[h.group]))
-		return state, reason, nil
-	case phaseRunning:
-		return driver.StateRunning, "", nil
-	}
-	return driver.StateEnded, "", nil
+	state, reason := groupState(membersOf(h, all[h.group]))
+	return state, reason, nil
 }
 
 // groupState tells a task that was not started from one whose init containers or services are on their way.

@@ -55,8 +55,8 @@ func (d *Driver) sweep(there []listed) {
 }
 
 func (d *Driver) sweepMarks(ctx context.Context, there []listed) {
-	var list []volume
-	if d.api.call(ctx, "GET", "/volumes/json", filters(d.filters(kindMark, nil)), nil, &list) != nil {
+	list, err := d.listVolumes(ctx, kindMark)
+	if err != nil {
 		return // the next time
 	}
 	for _, v := range list {
@@ -85,6 +85,21 @@ func (d *Driver) readMark(ctx context.Context, c *inspected) error {
 	c.mark, _ = strconv.Atoi(v.Labels[labelMark])
 	c.reason = v.Labels[labelReason]
 	return nil
+}
+
+// markedOf returns which of some main containers have a mark, so that nobody has to ask for each.
+func (d *Driver) markedOf(ctx context.Context, there []listed) (map[string]bool, error) {
+	marked := map[string]bool{}
+	if !slices.ContainsFunc(there, func(c listed) bool {
+		return c.Labels[labelKind] == kindTask && (c.State == stateCreated || c.State == stateConfigured || c.State == stateInitialized)
+	}) {
+		return marked, nil
+	}
+	list, err := d.listVolumes(ctx, kindMark)
+	for _, v := range list {
+		marked[v.Labels[labelContainer]] = true
+	}
+	return marked, err
 }
 
 // dropMark removes the mark of a container that is gone.

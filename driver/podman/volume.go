@@ -154,10 +154,10 @@ func (d *Driver) dropHelpers(ctx context.Context, volume string) bool {
 }
 
 // listVolumes asks for the volumes. The service collects their names and then looks at each, and fails if one, whosever it is, has been removed in between: then it is asked again.
-func (d *Driver) listVolumes(ctx context.Context) (list []volume, err error) {
+func (d *Driver) listVolumes(ctx context.Context, kind string) (list []volume, err error) {
 	for range 100 {
 		list = nil
-		err = d.api.call(ctx, "GET", "/volumes/json", filters(d.filters("", nil)), nil, &list)
+		err = d.api.call(ctx, "GET", "/volumes/json", filters(d.filters(kind, nil)), nil, &list)
 		if err == nil || !strings.Contains(err.Error(), "no such volume") || ctx.Err() != nil {
 			break
 		}
@@ -169,7 +169,7 @@ func (d *Driver) listVolumes(ctx context.Context) (list []volume, err error) {
 func (d *Driver) ListVolumes(ctx context.Context, opts driver.ListOptions) ([]driver.Volume, error) {
 	ctx, done := d.begin(ctx)
 	defer done()
-	list, err := d.listVolumes(ctx)
+	list, err := d.listVolumes(ctx, kindVolume)
 	if err != nil {
 		return nil, driver.Wrap(ctx, "list volumes", "", classify(err))
 	}
