@@ -68,6 +68,8 @@ type event struct {
 		Attributes map[string]string
 	}
 	TimeNano int64 `json:"timeNano"`
+
+	marks string // the beginning of the ID of a container that a mark was set for; see marks
 }
 
 // Actions of events.

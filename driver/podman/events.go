@@ -2,7 +2,10 @@ package podman
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/wharfci/wharf/driver"
 )
@@ -20,7 +23,12 @@ func (d *Driver) Events(ctx context.Context, opts driver.ListOptions, f func(dri
 		if list, err = stream.next(ctx); err != nil {
 			break
 		}
+		looked := false
 		for _, m := range list {
+			if m == nil && looked {
+				continue // all happened before
+			}
+			looked = looked || m == nil
 			if err = t.tell(ctx, m); err != nil {
 				break
 			}
@@ -84,8 +92,11 @@ func (t *teller) change(e driver.Event) error {
 
 // tell handles one event of the service.
 func (t *teller) tell(ctx context.Context, m *event) error {
-	if m == nil {
+	switch {
+	case m == nil:
 		return t.all(ctx)
+	case m.marks != "":
+		return t.marked(ctx, m)
 	}
 	labels := m.Actor.Attributes
 	for k, v := range t.opts.Labels {
@@ -140,6 +151,28 @@ func (t *teller) begins(ctx context.Context, labels map[string]string, at time.T
 			return nil
 		}
 		return t.change(driver.Event{Task: id, State: driver.StateStarting, Reason: labels[labelContainer] + " is running", Time: at})
+	}
+	return t.all(ctx)
+}
+
+// marked tells of the end of a task that will not run, or could not be started.
+func (t *teller) marked(ctx context.Context, m *event) error {
+	for id, state := range t.known {
+		h, err := t.d.parse(string(id))
+		if err != nil || !strings.HasPrefix(h.container, m.marks) {
+			continue
+		}
+		if state == driver.StateEnded {
+			return nil
+		}
+		c, err := t.d.inspect(ctx, h.container)
+		if err != nil && !errdefs.IsNotFound(err) {
+			break
+		}
+		if err != nil || phaseOf(c) != phaseMarked && phaseOf(c) != phaseFailed {
+			return nil // it is gone, or runs all the same, which its own events tell
+		}
+		return t.change(driver.Event{Task: id, State: driver.StateEnded, Time: time.Unix(0, m.TimeNano)})
 	}
 	return t.all(ctx)
 }

@@ -202,7 +202,7 @@ func (h *hub) missed() {
 
 func (h *hub) pass(m *event) {
 	if m.Type == "volume" {
-		h.marked(m.Actor.Attributes["name"])
+		h.marked(m)
 		return
 	}
 	h.mu.Lock()
@@ -230,10 +230,10 @@ func (h *hub) pass(m *event) {
 	}
 }
 
-// marked wakes those who wait for the container that a volume marks, if it is a mark.
-func (h *hub) marked(volume string) {
-	_, short, ok := strings.Cut(volume, "wharf_"+h.d.owner+"__mark_")
-	if !ok || short == "" {
+// marked wakes those who wait for the container that a volume marks, if it is a mark that was set, and has those look at it who are told of all events. A mark goes with its container.
+func (h *hub) marked(m *event) {
+	_, short, ok := strings.Cut(m.Actor.Attributes["name"], "wharf_"+h.d.owner+"__mark_")
+	if !ok || short == "" || m.Action == actionRemove {
 		return
 	}
 	h.mu.Lock()
@@ -245,5 +245,7 @@ func (h *hub) marked(volume string) {
 			}
 		}
 	}
-	h.missed()
+	for s := range h.streams {
+		s.add(&event{Type: m.Type, marks: short, TimeNano: m.TimeNano})
+	}
 }
