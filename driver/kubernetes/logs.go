@@ -56,6 +56,17 @@ func (d *Driver) logs(ctx context.Context, id driver.TaskID, opts driver.LogOpti
 			return nil, lost(err)
 		}
 	}
+	if from == 0 && !opts.Follow && neverStarted(p) { // its keeper, which could be asked, may have to wait for a node
+		if p, err = d.podNow(ctx, h); err != nil {
+			cancel(nil)
+			return nil, err
+		}
+		if neverStarted(p) {
+			r.err = io.EOF
+			close(r.ended)
+			return r, nil
+		}
+	}
 	go func() {
 		defer close(r.ended)
 		r.err = d.feed(ctx, h, opts.Follow, from, r.batches)
