@@ -18,6 +18,7 @@ import (
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/driver/internal/bare"
+	"github.com/wharfci/wharf/driver/internal/guard"
 )
 
 // Create makes a task. See [driver.Driver].
@@ -51,7 +52,7 @@ func (d *Driver) create(ctx context.Context, spec *driver.TaskSpec) (driver.Task
 			}
 		}
 	}
-	m := &maker{Driver: d, spec: spec, defaults: service.capabilities(), uid: newUID(), volumes: volumes}
+	m := &maker{Driver: d, spec: spec, defaults: service.capabilities(), uid: newUID(), volumes: volumes, images: map[string]*guard.Once[string]{}}
 	h, err := m.make(ctx)
 	if err == nil {
 		err = context.Cause(ctx)
@@ -76,6 +77,7 @@ type maker struct {
 	mu     sync.Mutex
 	made   []string // ids of containers
 	unsure int      // so many creates may have worked although their answers did not arrive
+	images map[string]*guard.Once[string]
 }
 
 func (m *maker) make(ctx context.Context) (handle, error) {
@@ -207,7 +209,7 @@ func (m *maker) member(ctx context.Context, c member, group string, network cont
 			}
 		}
 	}
-	if err := m.fitting(ctx, id, given); err != nil {
+	if err := m.fitting(ctx, id, c.Image, given); err != nil {
 		return "", err
 	}
 	return id, m.write(ctx, id, written)

@@ -179,6 +179,5 @@ func (t *teller) marked(ctx context.Context, m *event) error {
 
 // exists keeps a repeated event from telling of a task that was removed long since.
 func (t *teller) exists(ctx context.Context, id string) bool {
-	_, err := t.d.look(ctx, id)
-	return err == nil
+	return t.d.api.call(ctx, "GET", "/containers/"+id+"/exists", nil, nil, nil) == nil
 }

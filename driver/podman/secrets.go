@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/driver/internal/guard"
 )
 
 // Secrets are handed to the service under names of their own before the task's containers are made, which get copies of them, and are taken away when these are there. To
@@ -140,18 +141,35 @@ func (m *maker) secretsOf(container string) (given []secretMount, written []driv
 	return given, nil
 }
 
+// imageOf returns the ID of the image that a container was made of. Containers of one task are asked for once, if the image has the same name.
+func (m *maker) imageOf(ctx context.Context, id, name string) (string, error) {
+	m.mu.Lock()
+	if m.images[name] == nil {
+		m.images[name] = &guard.Once[string]{}
+	}
+	once := m.images[name]
+	m.mu.Unlock()
+	return once.Do(ctx, func(ctx context.Context) (string, error) {
+		c, err := m.look(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		return c.Image, nil
+	})
+}
+
 // fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it. What is found of an image holds for
 // the next container of it, since to look has the service start a process; and containers of one image do not look at once.
-func (m *maker) fitting(ctx context.Context, id string, given []secretMount) error {
+func (m *maker) fitting(ctx context.Context, id, image string, given []secretMount) error {
 	if len(given) == 0 {
 		return nil
 	}
-	c, err := m.look(ctx, id)
+	image, err := m.imageOf(ctx, id, image)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(given, func(s secretMount) bool { return !m.places.Has(c.Image + s.Target) }) {
-		unlock, err := m.placing.Lock(ctx, c.Image)
+	if slices.ContainsFunc(given, func(s secretMount) bool { return !m.places.Has(image + s.Target) }) {
+		unlock, err := m.placing.Lock(ctx, image)
 		if err != nil {
 			return err
 		}
@@ -163,7 +181,7 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 				return driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: %s is one too, and not a directory", s.Target, above.Target)
 			}
 		}
-		place := c.Image + s.Target
+		place := image + s.Target
 		if m.places.Has(place) {
 			continue
 		}
@@ -172,7 +190,7 @@ func (m *maker) fitting(ctx context.Context, id string, given []secretMount) err
 			err = driver.WithClass(errdefs.ErrFailedPrecondition, "no secret can be put at %s: it is a directory", s.Target)
 		}
 		for at := path.Dir(s.Target); errdefs.IsNotFound(err); at = path.Dir(at) {
-			if directory := c.Image + at + "/"; m.places.Has(directory) {
+			if directory := image + at + "/"; m.places.Has(directory) {
 				err = nil
 			} else if err = m.directory(ctx, id, at); err == nil {
 				m.places.Add(directory)
