@@ -3,6 +3,7 @@ package kubernetes_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestStartsBehindGate(t *testing.T) {
 		t.Errorf("the event after Create: %+v", ev)
 	}
 
+	s.wantSilence(id)
 	ctx, giveUp := context.WithCancel(t.Context())
 	started := make(chan error, 1)
 	go func() { started <- d.Start(ctx, id) }()
@@ -38,6 +40,7 @@ func TestStartsBehindGate(t *testing.T) {
 		ev = <-told
 	}
 	s.wantState(driver.StateStarting)
+	s.wantSilence(id)
 	giveUp()
 	if err := <-started; !errors.Is(err, context.Canceled) {
 		t.Errorf("Start, given up: %v", err)
@@ -111,6 +114,20 @@ func next(told <-chan driver.Event, state driver.State) driver.Event {
 		}
 	}
 	return driver.Event{}
+}
+
+// wantSilence fails the test if a task whose pod has no node has printed something, or what it has printed cannot be read at once.
+func (s *site) wantSilence(id driver.TaskID) {
+	s.t.Helper()
+	r, err := s.d.Logs(s.t.Context(), id, driver.LogOptions{})
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer r.Close()
+	if e, err := r.Next(); err != io.EOF {
+		s.t.Errorf("the log of a task without a node: %+v, %v; want its end", e, err)
+	}
 }
 
 // wantState fails the test if the only task is in another state.

@@ -102,3 +102,21 @@ func (k bareKubernetes) until(ctx context.Context, name string, phase core.PodPh
 func (k bareKubernetes) remove(ctx context.Context, name string) error {
 	return k.CoreV1().Pods(space).Delete(ctx, name, *meta.NewDeleteOptions(0))
 }
+
+// settle waits until the volumes are gone whose claims were removed: the cluster goes on with that for a while, and nothing else should be measured beside.
+func (k bareKubernetes) settle(ctx context.Context) error {
+	changes, err := k.CoreV1().PersistentVolumes().Watch(ctx, meta.ListOptions{})
+	if err != nil {
+		return err
+	}
+	defer changes.Stop()
+	for {
+		left, err := k.CoreV1().PersistentVolumes().List(ctx, meta.ListOptions{})
+		if err != nil || len(left.Items) == 0 {
+			return err
+		}
+		if _, ok := <-changes.ResultChan(); !ok {
+			return errors.New("the watch ended")
+		}
+	}
+}

@@ -135,6 +135,11 @@ func (s *system) bareCreates(number, atOnce int) []time.Duration {
 			s.t.Errorf("by the bare API: %v", errs[i])
 		}
 	})
+	if k, is := b.(bareKubernetes); is {
+		if err := k.settle(ctx); err != nil {
+			s.t.Error(err)
+		}
+	}
 	return took
 }
 
