@@ -134,7 +134,7 @@ type Driver interface {
 	CreateVolume(ctx context.Context, spec VolumeSpec) (VolumeID, error)
 
 	// RemoveVolume deletes a volume and what is in it. Of a volume that does
-	// not exist it returns nil. A volume that a task still refers to, running or
+	// not exist it returns nil, also if another call is just removing it. A volume that a task still refers to, running or
 	// not, is refused with FailedPrecondition.
 	RemoveVolume(ctx context.Context, id VolumeID) error
 

@@ -51,8 +51,7 @@ func (p *Provisioner) event(ev driver.Event) error {
 	return nil
 }
 
-// A task may be strange for as long as meetTime, and while this provisioner is making those that it made at that moment, which will be known by themselves; but not for longer
-// than makeTime more.
+// A task may be strange for as long as meetTime, and while this provisioner makes workers, of which it may be one; but not for longer than makeTime more.
 const (
 	meetTime = 300 * time.Millisecond
 	makeTime = 5 * time.Second
@@ -95,10 +94,7 @@ func (p *Provisioner) meet() {
 			return
 		}
 		ids := p.met.take()
-		if p.fleet.knows(ids) {
-			continue
-		}
-		p.awaitMade()
+		p.awaitMade(ids)
 		wait, told := backoff{}, false
 		for !p.fleet.knows(ids) {
 			err := p.refresh(p.ctx)
@@ -116,18 +112,25 @@ func (p *Provisioner) meet() {
 	}
 }
 
-// awaitMade returns when the workers are made that are in the making now, or some time has passed.
-func (p *Provisioner) awaitMade() {
+// awaitMade returns when some tasks are known, or none of the workers is being made any more that are now, or some time has passed.
+func (p *Provisioner) awaitMade(ids []driver.TaskID) {
 	ctx, cancel := context.WithTimeout(p.ctx, makeTime)
 	defer cancel()
+	var making []chan struct{}
 	p.making.Range(func(_, done any) bool {
-		select {
-		case <-done.(chan struct{}):
-			return true
-		case <-ctx.Done():
-			return false
-		}
+		making = append(making, done.(chan struct{}))
+		return true
 	})
+	for _, done := range making {
+		if p.fleet.knows(ids) {
+			return
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // againEvery is how often all workers are asked for besides, so that an event that was lost does no harm for long.

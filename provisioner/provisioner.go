@@ -24,7 +24,7 @@ type Provisioner struct {
 
 	wake     chan struct{} // the queue may have changed
 	more     chan struct{} // a worker has come to it
-	last     *round        // that schedule has done; nil if it failed. It belongs to Run
+	last     *round        // that schedule has done; nil if the runtime did not answer. It belongs to Run
 	life     life
 	starting sync.Map                      // IDs of tasks that this value is starting
 	freeing  sync.Map                      // IDs of slots that it is removing

@@ -66,6 +66,24 @@ func lockFile(name string, flags, lock int) (*os.File, error) {
 	}
 }
 
+// awaitUnlock returns when nobody has a file locked for himself alone, or ctx ends.
+func awaitUnlock(ctx context.Context, name string) error {
+	done := make(chan error, 1)
+	go func() {
+		f, err := lockFile(name, os.O_RDONLY, unix.LOCK_SH)
+		if err == nil {
+			f.Close()
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // sweep takes away what processes have left that died while they made a task of the owner, or made or removed a volume or a sandbox. What
 // cannot be taken away now stays for the next call.
 func (d *Driver) sweep(ctx context.Context) {

@@ -202,16 +202,30 @@ func (d *Driver) removeVolume(ctx context.Context, id driver.VolumeID) error {
 		return nil
 	}
 	inUse := driver.WithClass(errdefs.ErrFailedPrecondition, "a task still uses the volume")
-	f, err := lockFile(filepath.Join(dir, "record.json"), os.O_RDONLY, unix.LOCK_EX|unix.LOCK_NB)
+	record := filepath.Join(dir, "record.json")
+	f, err := lockFile(record, os.O_RDONLY, unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return inUse
+		if f, err = lockFile(record, os.O_RDONLY, unix.LOCK_SH|unix.LOCK_NB); err == nil { // so has a Create
+			f.Close()
+			return inUse
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) { // another removal has not
+			err = awaitUnlock(ctx, record)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return d.removeVolume(ctx, id)
 	case err != nil:
 		return err
 	}
 	defer f.Close()
+	if _, err := d.volume(id); err != nil { // removed meanwhile, and perhaps another has its name
+		return nil
+	}
 	users, err := d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==1", labelVolumes+"."+volumeUID(id)))
 	if err != nil {
 		return err

@@ -134,6 +134,7 @@ func brokenVolumes() map[string]breakage {
 		"in-use-running": removable,
 		"in-use-ended":   removable,
 		"remove-missing": removeVolumeOnce,
+		"remove-at-once": removeVolumeOnce,
 		"name-in-use":    keepsVolumes,
 		"bad-spec": with(func(h *hooks) {
 			h.createVolume = func(ctx context.Context, d driver.Driver, s driver.VolumeSpec) (driver.VolumeID, error) {

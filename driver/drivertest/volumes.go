@@ -2,9 +2,11 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -28,6 +30,7 @@ func volumes() []Case {
 		Case{ID: "in-use-running", Contract: inUse, Run: func(e *Env) { volumeRefused(e, driver.StateRunning) }},
 		Case{ID: "in-use-ended", Contract: inUse, Run: func(e *Env) { volumeRefused(e, driver.StateEnded) }},
 		Case{ID: "remove-missing", Contract: "RemoveVolume: of a volume that does not exist it returns nil.", Run: removeMissingVolume},
+		Case{ID: "remove-at-once", Contract: "RemoveVolume: of a volume that does not exist it returns nil, also if another call is just removing it.", Run: removeVolumeAtOnce},
 		Case{ID: "name-in-use", Contract: "CreateVolume: a volume of that name which the owner has already is AlreadyExists.", Run: volumeNameInUse},
 		Case{ID: "bad-spec", Contract: "VolumeSpec.Validate: InvalidArgument.", Run: volumeBadSpec},
 		Case{ID: "list", Contract: "ListVolumes returns the owner's volumes that opts selects, ordered by name.", Run: listVolumes},
@@ -145,6 +148,29 @@ func removeMissingVolume(e *Env) {
 		e.must("RemoveVolume", e.d.RemoveVolume(e.ctx, vol))
 	}
 	e.must("RemoveVolume of what never existed", e.d.RemoveVolume(e.ctx, "no-such-volume"))
+}
+
+func removeVolumeAtOnce(e *Env) {
+	const callers = 4
+	var drivers [callers]driver.Driver
+	for i := range drivers {
+		drivers[i] = e.open(e.owner)
+	}
+	for range 10 {
+		vol := e.volume()
+		begin := make(chan struct{})
+		var errs [callers]error
+		var wg sync.WaitGroup
+		for i, d := range drivers {
+			wg.Go(func() {
+				<-begin
+				errs[i] = d.RemoveVolume(e.ctx, vol)
+			})
+		}
+		close(begin)
+		wg.Wait()
+		e.must("RemoveVolume by several", errors.Join(errs[:]...))
+	}
 }
 
 func volumeNameInUse(e *Env) {

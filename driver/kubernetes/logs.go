@@ -57,11 +57,12 @@ func (d *Driver) logs(ctx context.Context, id driver.TaskID, opts driver.LogOpti
 		}
 	}
 	if from == 0 && !opts.Follow && neverStarted(p) { // its keeper, which could be asked, may have to wait for a node
-		if p, err = d.podNow(ctx, h); err != nil {
+		p, err = d.podNow(ctx, h)
+		switch {
+		case err != nil && !unreachable(err): // else the call has more patience
 			cancel(nil)
 			return nil, err
-		}
-		if neverStarted(p) {
+		case err == nil && neverStarted(p):
 			r.err = io.EOF
 			close(r.ended)
 			return r, nil

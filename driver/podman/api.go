@@ -44,6 +44,8 @@ type listed struct {
 	Names   []string
 	Labels  map[string]string
 	State   string
+
+	StartedAt int64 // in seconds since 1970; negative: never
 }
 
 // States of containers.
@@ -69,7 +71,7 @@ type event struct {
 	}
 	TimeNano int64 `json:"timeNano"`
 
-	marks string // the beginning of the ID of a container that a mark was set for; see marks
+	marks string // the beginning of the ID of a container that a mark was set for; see hub.marked
 }
 
 // Actions of events.

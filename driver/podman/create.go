@@ -52,7 +52,7 @@ func (d *Driver) create(ctx context.Context, spec *driver.TaskSpec) (driver.Task
 			}
 		}
 	}
-	m := &maker{Driver: d, spec: spec, defaults: service.capabilities(), uid: newUID(), volumes: volumes, images: map[string]*guard.Once[string]{}}
+	m := &maker{Driver: d, spec: spec, defaults: service.capabilities(), uid: newUID(), volumes: volumes}
 	h, err := m.make(ctx)
 	if err == nil {
 		err = context.Cause(ctx)
@@ -75,9 +75,9 @@ type maker struct {
 	stored []bool // the secrets that the service has
 
 	mu     sync.Mutex
-	made   []string // ids of containers
-	unsure int      // so many creates may have worked although their answers did not arrive
-	images map[string]*guard.Once[string]
+	made   []string                       // ids of containers
+	unsure int                            // so many creates may have worked although their answers did not arrive
+	images map[string]*guard.Once[string] // their IDs, by name
 }
 
 func (m *maker) make(ctx context.Context) (handle, error) {

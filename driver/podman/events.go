@@ -79,7 +79,7 @@ func (t *teller) all(ctx context.Context) error {
 
 func (t *teller) change(e driver.Event) error {
 	state, known := t.known[e.Task]
-	if known && state == e.State && !e.Removed || !known && e.Removed {
+	if known && !e.Removed && (e.State == state || e.State < state && e.State != driver.StateUnknown) || !known && e.Removed {
 		return nil
 	}
 	t.known[e.Task] = e.State

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -48,13 +50,16 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		case c.Labels[labelKind] == kindTask && len(c.Names) > 0 && incomplete(c.Names[0]):
 			state, reason = driver.StateUnknown, inMaking
 		case c.Labels[labelKind] == kindTask:
-			state, reason, err = d.taskState(c, marked, groups)
+			state, reason, err = d.taskState(ctx, c, marked, groups)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
 			state, reason = driver.StateUnknown, inMaking
 		case isStray(c, mains):
 			_ = d.removeContainer(ctx, c.ID) // or the next time
 			continue
 		default:
+			continue
+		}
+		if errdefs.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
@@ -68,8 +73,9 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 	return tasks, nil
 }
 
-// taskState says where a task stands. Podman lists as created also what was stopped before its start, or could not be started, which its mark tells; and what is starting.
-func (d *Driver) taskState(c listed, marked map[string]bool, groups func() (map[string][]listed, error)) (driver.State, string, error) {
+// taskState says where a task stands. Podman lists as created also what was stopped before its start, or could not be started, which its mark tells; what is starting; and, as
+// initialized, what has ended just when somebody attached to it.
+func (d *Driver) taskState(ctx context.Context, c listed, marked map[string]bool, groups func() (map[string][]listed, error)) (driver.State, string, error) {
 	switch c.State {
 	case stateRunning, statePaused, stateStopping:
 		if d.bereft.Has(c.ID) {
@@ -82,9 +88,18 @@ func (d *Driver) taskState(c listed, marked map[string]bool, groups func() (map[
 	default:
 		return driver.StateUnknown, "", nil
 	}
+	if marked[c.ID] { // perhaps since the list, by a Stop that came just too late
+		switch main, err := d.inspect(ctx, c.ID); {
+		case err != nil:
+			return 0, "", err
+		case phaseOf(main) == phaseRunning:
+			return driver.StateRunning, "", nil
+		}
+		return driver.StateEnded, "", nil
+	}
 	h := handleOf(c.ID, c.Labels)
 	switch {
-	case marked[c.ID]:
+	case c.StartedAt > 0:
 		return driver.StateEnded, "", nil
 	case h.group == "":
 		return driver.StateCreated, "", nil

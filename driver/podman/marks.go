@@ -87,7 +87,7 @@ func (d *Driver) readMark(ctx context.Context, c *inspected) error {
 	return nil
 }
 
-// markedOf returns which of some main containers have a mark, so that nobody has to ask for each.
+// markedOf returns what has a mark, if any of some main containers may have one, so that nobody has to ask for each.
 func (d *Driver) markedOf(ctx context.Context, there []listed) (map[string]bool, error) {
 	marked := map[string]bool{}
 	if !slices.ContainsFunc(there, func(c listed) bool {

@@ -141,9 +141,12 @@ func (m *maker) secretsOf(container string) (given []secretMount, written []driv
 	return given, nil
 }
 
-// imageOf returns the ID of the image that a container was made of. Containers of one task are asked for once, if the image has the same name.
+// imageOf returns the ID of the image that a container was made of. Of one task it is asked for once for each name of an image: nobody minds if the name is given to another in between.
 func (m *maker) imageOf(ctx context.Context, id, name string) (string, error) {
 	m.mu.Lock()
+	if m.images == nil {
+		m.images = map[string]*guard.Once[string]{}
+	}
 	if m.images[name] == nil {
 		m.images[name] = &guard.Once[string]{}
 	}
@@ -160,11 +163,11 @@ func (m *maker) imageOf(ctx context.Context, id, name string) (string, error) {
 
 // fitting returns an error if a secret has no place in a container that was made: the service would notice when it starts it. What is found of an image holds for
 // the next container of it, since to look has the service start a process; and containers of one image do not look at once.
-func (m *maker) fitting(ctx context.Context, id, image string, given []secretMount) error {
+func (m *maker) fitting(ctx context.Context, id, imageName string, given []secretMount) error {
 	if len(given) == 0 {
 		return nil
 	}
-	image, err := m.imageOf(ctx, id, image)
+	image, err := m.imageOf(ctx, id, imageName)
 	if err != nil {
 		return err
 	}

@@ -155,12 +155,16 @@ func (d *Driver) dropHelpers(ctx context.Context, volume string) bool {
 
 // listVolumes asks for the volumes. The service collects their names and then looks at each, and fails if one, whosever it is, has been removed in between: then it is asked again.
 func (d *Driver) listVolumes(ctx context.Context, kind string) (list []volume, err error) {
+	gone := func() bool { return err != nil && strings.Contains(err.Error(), "no such volume") }
 	for range 100 {
 		list = nil
 		err = d.api.call(ctx, "GET", "/volumes/json", filters(d.filters(kind, nil)), nil, &list)
-		if err == nil || !strings.Contains(err.Error(), "no such volume") || ctx.Err() != nil {
+		if !gone() || ctx.Err() != nil {
 			break
 		}
+	}
+	if gone() {
+		err = driver.WithClass(errdefs.ErrUnavailable, "the volumes change all the time: %v", err)
 	}
 	return list, err
 }
