@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -44,16 +45,52 @@ func (d *Driver) all(ctx context.Context) (mains []containers.Container, others 
 	return mains, others, nil
 }
 
+// few is how many tasks there are at most whose other containers are asked for task by task.
+const few = 8
+
+// plain are keys and values of labels that a filter has as they are.
+var plain = regexp.MustCompile(`^[A-Za-z0-9._/=-]*$`)
+
+// some is all, or less where the daemon can tell what has the labels: with its specification each container is many thousands of bytes, and those of one worker are asked for often.
+func (d *Driver) some(ctx context.Context, want map[string]string) (mains []containers.Container, others map[string]members, err error) {
+	filter := fmt.Sprintf("labels.%q==%q,labels.%q==%q", labelOwner, d.owner, labelKind, kindTask)
+	selective := false
+	for k, v := range want {
+		if plain.MatchString(k) && plain.MatchString(v) {
+			filter += fmt.Sprintf(",labels.%q==%q", k, v)
+			selective = true
+		}
+	}
+	if !selective {
+		return d.all(ctx)
+	}
+	mains, err = d.client.ContainerService().List(ctx, filter)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(mains) > few {
+		return d.all(ctx)
+	}
+	others = map[string]members{}
+	for _, c := range mains {
+		uid := c.Labels[labelUID]
+		if others[uid], err = d.group(ctx, d.handle(c.ID, uid)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return mains, others, nil
+}
+
 func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
 	if err := driver.ValidLabels(opts.Labels); err != nil {
 		return nil, err
 	}
 	d.sweep(ctx)
-	mains, others, err := d.all(ctx)
+	want := withPrefix(opts.Labels)
+	mains, others, err := d.some(ctx, want)
 	if err != nil {
 		return nil, err
 	}
-	want := withPrefix(opts.Labels)
 	list := make([]driver.Task, 0, len(mains))
 	for _, c := range mains {
 		if !matches(c.Labels, want) {
