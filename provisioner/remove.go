@@ -95,16 +95,19 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	return errors.Join(errs...)
 }
 
-// turnBound is how long a removal waits for others: some may hang, for a node that is gone.
+// turnBound is how long a removal keeps others waiting: some may hang, for a node that is gone.
 const turnBound = 15 * time.Second
 
 // takeTurn waits until few others remove something, since a runtime that is asked for too much at once does nothing in time, and returns the end of the turn.
 func (p *Provisioner) takeTurn(ctx context.Context) (end func()) {
-	ctx, cancel := context.WithTimeout(ctx, turnBound)
-	defer cancel()
 	select {
 	case p.removing <- struct{}{}:
-		return func() { <-p.removing }
+		next := sync.OnceFunc(func() { <-p.removing })
+		late := time.AfterFunc(turnBound, next)
+		return func() {
+			late.Stop()
+			next()
+		}
 	case <-ctx.Done():
 		return func() {}
 	}
