@@ -67,7 +67,11 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 			return err
 		}
 	}
-	defer p.takeTurn(ctx)()
+	end, err := p.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	clean, refusable := p.fleet.past(task.ID)
 	clean = clean || waited && p.neverRan(ctx, task.ID)
 	if !clean && task.State != driver.StateUnknown {
@@ -99,7 +103,7 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 const turnBound = 15 * time.Second
 
 // takeTurn waits until few others remove something, since a runtime that is asked for too much at once does nothing in time, and returns the end of the turn.
-func (p *Provisioner) takeTurn(ctx context.Context) (end func()) {
+func (p *Provisioner) takeTurn(ctx context.Context) (end func(), err error) {
 	select {
 	case p.removing <- struct{}{}:
 		next := sync.OnceFunc(func() { <-p.removing })
@@ -107,9 +111,9 @@ func (p *Provisioner) takeTurn(ctx context.Context) (end func()) {
 		return func() {
 			late.Stop()
 			next()
-		}
+		}, nil
 	case <-ctx.Done():
-		return func() {}
+		return nil, context.Cause(ctx)
 	}
 }
 

@@ -159,6 +159,7 @@ type Driver struct {
 	starts guard.Locks
 	groups supervisors
 	nets   guard.Once[*networks]
+	broad  guard.IDs // filters that select many tasks: only a hint
 
 	bundles               atomic.Pointer[string] // where the daemon's bundles are, once a shim has shown it
 	helpAfter, noticeTime time.Duration          // see the constants

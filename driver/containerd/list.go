@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,16 +26,21 @@ func (d *Driver) List(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 }
 
 // all returns the main containers of the owner, and the others by the task that they belong to.
-func (d *Driver) all(ctx context.Context) (mains []containers.Container, others map[string]members, err error) {
-	list, err := d.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==%q", labelOwner, d.owner))
+func (d *Driver) all(ctx context.Context, filters ...string) (mains []containers.Container, others map[string]members, err error) {
+	if len(filters) == 0 {
+		filters = []string{fmt.Sprintf("labels.%q==%q", labelOwner, d.owner)}
+	}
+	list, err := d.client.ContainerService().List(ctx, filters...)
 	if err != nil {
 		return nil, nil, err
 	}
 	groups := map[string][]containers.Container{}
 	for _, c := range list {
-		if c.Labels[labelKind] == kindTask {
+		switch {
+		case c.Labels[labelOwner] != d.owner:
+		case c.Labels[labelKind] == kindTask:
 			mains = append(mains, c)
-		} else {
+		default:
 			groups[c.Labels[labelUID]] = append(groups[c.Labels[labelUID]], c)
 		}
 	}
@@ -45,40 +51,41 @@ func (d *Driver) all(ctx context.Context) (mains []containers.Container, others 
 	return mains, others, nil
 }
 
-// few is how many tasks there are at most whose other containers are asked for task by task.
+// few is how many tasks are asked for by themselves.
 const few = 8
 
 // plain are keys and values of labels that a filter has as they are.
 var plain = regexp.MustCompile(`^[A-Za-z0-9._/=-]*$`)
 
-// some is all, or less where the daemon can tell what has the labels: with its specification each container is many thousands of bytes, and those of one worker are asked for often.
+// some is all, or less where few tasks have the labels, which the daemon can tell: with its specification each container is many thousands of bytes, and those of one worker are asked for
+// often. The containers of a task come from one answer, so that none is missing that is just being removed.
 func (d *Driver) some(ctx context.Context, want map[string]string) (mains []containers.Container, others map[string]members, err error) {
 	filter := fmt.Sprintf("labels.%q==%q,labels.%q==%q", labelOwner, d.owner, labelKind, kindTask)
 	selective := false
-	for k, v := range want {
-		if plain.MatchString(k) && plain.MatchString(v) {
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		if v := want[k]; plain.MatchString(k) && plain.MatchString(v) {
 			filter += fmt.Sprintf(",labels.%q==%q", k, v)
 			selective = true
 		}
 	}
-	if !selective {
+	if !selective || d.broad.Has(filter) {
 		return d.all(ctx)
 	}
-	mains, err = d.client.ContainerService().List(ctx, filter)
-	if err != nil {
+	found, err := d.client.ContainerService().List(ctx, filter)
+	switch {
+	case err != nil:
 		return nil, nil, err
-	}
-	if len(mains) > few {
+	case len(found) > few:
+		d.broad.Add(filter)
 		return d.all(ctx)
+	case !slices.ContainsFunc(found, func(c containers.Container) bool { return c.Labels[labelMembers] != "" }):
+		return found, nil, nil
 	}
-	others = map[string]members{}
-	for _, c := range mains {
-		uid := c.Labels[labelUID]
-		if others[uid], err = d.group(ctx, d.handle(c.ID, uid)); err != nil {
-			return nil, nil, err
-		}
+	var filters []string
+	for _, c := range found {
+		filters = append(filters, fmt.Sprintf("labels.%q==%s", labelUID, c.Labels[labelUID]))
 	}
-	return mains, others, nil
+	return d.all(ctx, filters...)
 }
 
 func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {

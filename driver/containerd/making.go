@@ -66,11 +66,11 @@ func lockFile(name string, flags, lock int) (*os.File, error) {
 	}
 }
 
-// awaitUnlock returns when nobody has a file locked for himself alone, or ctx ends.
+// awaitUnlock returns when nobody had a file locked at some moment, or ctx ends.
 func awaitUnlock(ctx context.Context, name string) error {
 	done := make(chan error, 1)
 	go func() {
-		f, err := lockFile(name, os.O_RDONLY, unix.LOCK_SH)
+		f, err := lockFile(name, os.O_RDONLY, unix.LOCK_EX)
 		if err == nil {
 			f.Close()
 		}

@@ -210,6 +210,9 @@ func (d *Driver) removeVolume(ctx context.Context, id driver.VolumeID) error {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		if f, err = lockFile(record, os.O_RDONLY, unix.LOCK_SH|unix.LOCK_NB); err == nil { // so has a Create
 			f.Close()
+			if _, err := d.volume(id); err != nil {
+				return nil
+			}
 			return inUse
 		}
 		if errors.Is(err, unix.EWOULDBLOCK) { // another removal has not

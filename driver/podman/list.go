@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/wharfci/wharf/driver"
 )
 
@@ -27,15 +25,18 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		return nil, err
 	}
 	d.sweep(list)
+	marked, err := d.markedOf(ctx, list)
+	if err == nil && slices.ContainsFunc(list, func(c listed) bool { return marked[c.ID] && waits(c) }) { // a Start that had looked before the mark was set is seen now
+		list, err = d.list(ctx, d.filters("", opts.Labels))
+	}
+	if err != nil {
+		return nil, err
+	}
 	whole, mains := map[string]bool{}, map[string]bool{} // groups that have a main container, and all of these
 	for _, c := range list {
 		if c.Labels[labelKind] == kindTask {
 			whole[c.Labels[labelGroup]], mains[c.ID] = true, true
 		}
-	}
-	marked, err := d.markedOf(ctx, list)
-	if err != nil {
-		return nil, err
 	}
 	groups := sync.OnceValues(func() (map[string][]listed, error) { return d.allGroups(ctx) })
 	tasks := make([]driver.Task, 0, len(list))
@@ -50,16 +51,13 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 		case c.Labels[labelKind] == kindTask && len(c.Names) > 0 && incomplete(c.Names[0]):
 			state, reason = driver.StateUnknown, inMaking
 		case c.Labels[labelKind] == kindTask:
-			state, reason, err = d.taskState(ctx, c, marked, groups)
+			state, reason, err = d.taskState(c, marked, groups)
 		case c.Labels[labelKind] == kindHolder && !whole[c.Labels[labelGroup]]:
 			state, reason = driver.StateUnknown, inMaking
 		case isStray(c, mains):
 			_ = d.removeContainer(ctx, c.ID) // or the next time
 			continue
 		default:
-			continue
-		}
-		if errdefs.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
@@ -73,9 +71,14 @@ func (d *Driver) tasksOf(ctx context.Context, opts driver.ListOptions) ([]driver
 	return tasks, nil
 }
 
+// waits reports whether the service lists a container as one that has not run.
+func waits(c listed) bool {
+	return c.State == stateCreated || c.State == stateConfigured || c.State == stateInitialized
+}
+
 // taskState says where a task stands. Podman lists as created also what was stopped before its start, or could not be started, which its mark tells; what is starting; and, as
 // initialized, what has ended just when somebody attached to it.
-func (d *Driver) taskState(ctx context.Context, c listed, marked map[string]bool, groups func() (map[string][]listed, error)) (driver.State, string, error) {
+func (d *Driver) taskState(c listed, marked map[string]bool, groups func() (map[string][]listed, error)) (driver.State, string, error) {
 	switch c.State {
 	case stateRunning, statePaused, stateStopping:
 		if d.bereft.Has(c.ID) {
@@ -88,18 +91,9 @@ func (d *Driver) taskState(ctx context.Context, c listed, marked map[string]bool
 	default:
 		return driver.StateUnknown, "", nil
 	}
-	if marked[c.ID] { // perhaps since the list, by a Stop that came just too late
-		switch main, err := d.inspect(ctx, c.ID); {
-		case err != nil:
-			return 0, "", err
-		case phaseOf(main) == phaseRunning:
-			return driver.StateRunning, "", nil
-		}
-		return driver.StateEnded, "", nil
-	}
 	h := handleOf(c.ID, c.Labels)
 	switch {
-	case c.StartedAt > 0:
+	case marked[c.ID], c.StartedAt > 0:
 		return driver.StateEnded, "", nil
 	case h.group == "":
 		return driver.StateCreated, "", nil

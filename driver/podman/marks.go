@@ -90,9 +90,7 @@ func (d *Driver) readMark(ctx context.Context, c *inspected) error {
 // markedOf returns what has a mark, if any of some main containers may have one, so that nobody has to ask for each.
 func (d *Driver) markedOf(ctx context.Context, there []listed) (map[string]bool, error) {
 	marked := map[string]bool{}
-	if !slices.ContainsFunc(there, func(c listed) bool {
-		return c.Labels[labelKind] == kindTask && (c.State == stateCreated || c.State == stateConfigured || c.State == stateInitialized)
-	}) {
+	if !slices.ContainsFunc(there, func(c listed) bool { return c.Labels[labelKind] == kindTask && waits(c) }) {
 		return marked, nil
 	}
 	list, err := d.listVolumes(ctx, kindMark)
