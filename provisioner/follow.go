@@ -68,10 +68,7 @@ func (s *strangers) add(id driver.TaskID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ids = append(s.ids, id)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	signal(s.wake)
 }
 
 func (s *strangers) take() []driver.TaskID {

@@ -145,6 +145,7 @@ func (p *Provisioner) poke() { signal(p.wake) }
 // came has the queue looked at when a worker has come to it, and nothing has gone.
 func (p *Provisioner) came() { signal(p.more) }
 
+// signal leaves word in a channel that has room for one.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:

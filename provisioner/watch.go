@@ -15,10 +15,7 @@ type subscriber struct {
 func (f *fleet) publish(m *member) {
 	for s := range f.subscribers {
 		s.pending[m.worker.ID] = m.shown()
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		signal(s.wake)
 	}
 }
 

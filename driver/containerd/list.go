@@ -25,11 +25,8 @@ func (d *Driver) List(ctx context.Context, opts driver.ListOptions) ([]driver.Ta
 	return list, driver.Wrap(ctx, "list", "", classify(err))
 }
 
-// all returns the main containers of the owner, and the others by the task that they belong to.
-func (d *Driver) all(ctx context.Context, filters ...string) (mains []containers.Container, others map[string]members, err error) {
-	if len(filters) == 0 {
-		filters = []string{fmt.Sprintf("labels.%q==%q", labelOwner, d.owner)}
-	}
+// sorted returns the owner's main containers of those that any of the filters selects, and the others by the task that they belong to.
+func (d *Driver) sorted(ctx context.Context, filters ...string) (mains []containers.Container, others map[string]members, err error) {
 	list, err := d.client.ContainerService().List(ctx, filters...)
 	if err != nil {
 		return nil, nil, err
@@ -57,10 +54,11 @@ const few = 8
 // plain are keys and values of labels that a filter has as they are.
 var plain = regexp.MustCompile(`^[A-Za-z0-9._/=-]*$`)
 
-// some is all, or less where few tasks have the labels, which the daemon can tell: with its specification each container is many thousands of bytes, and those of one worker are asked for
+// some returns what sorted does of all containers of the owner, or of less where few tasks have the labels, which the daemon can tell: with its specification each container is many thousands of bytes, and those of one worker are asked for
 // often. The containers of a task come from one answer, so that none is missing that is just being removed.
 func (d *Driver) some(ctx context.Context, want map[string]string) (mains []containers.Container, others map[string]members, err error) {
-	filter := fmt.Sprintf("labels.%q==%q,labels.%q==%q", labelOwner, d.owner, labelKind, kindTask)
+	all := fmt.Sprintf("labels.%q==%q", labelOwner, d.owner)
+	filter := all + fmt.Sprintf(",labels.%q==%q", labelKind, kindTask)
 	selective := false
 	for _, k := range slices.Sorted(maps.Keys(want)) {
 		if v := want[k]; plain.MatchString(k) && plain.MatchString(v) {
@@ -69,7 +67,7 @@ func (d *Driver) some(ctx context.Context, want map[string]string) (mains []cont
 		}
 	}
 	if !selective || d.broad.Has(filter) {
-		return d.all(ctx)
+		return d.sorted(ctx, all)
 	}
 	found, err := d.client.ContainerService().List(ctx, filter)
 	switch {
@@ -77,7 +75,7 @@ func (d *Driver) some(ctx context.Context, want map[string]string) (mains []cont
 		return nil, nil, err
 	case len(found) > few:
 		d.broad.Add(filter)
-		return d.all(ctx)
+		return d.sorted(ctx, all)
 	case !slices.ContainsFunc(found, func(c containers.Container) bool { return c.Labels[labelMembers] != "" }):
 		return found, nil, nil
 	}
@@ -85,7 +83,7 @@ func (d *Driver) some(ctx context.Context, want map[string]string) (mains []cont
 	for _, c := range found {
 		filters = append(filters, fmt.Sprintf("labels.%q==%s", labelUID, c.Labels[labelUID]))
 	}
-	return d.all(ctx, filters...)
+	return d.sorted(ctx, filters...)
 }
 
 func (d *Driver) list(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {

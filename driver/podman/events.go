@@ -77,6 +77,7 @@ func (t *teller) all(ctx context.Context) error {
 	return nil
 }
 
+// change tells of a change, unless that has been told already: the service repeats what happened last to a new connection.
 func (t *teller) change(e driver.Event) error {
 	state, known := t.known[e.Task]
 	if known && !e.Removed && (e.State == state || e.State < state && e.State != driver.StateUnknown) || !known && e.Removed {
@@ -132,9 +133,6 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 		}
 		return t.all(ctx) // stopped before its start, or not startable
 	}
-	if !e.Removed && e.State < last {
-		return nil // told already: the service repeats what happened last to a new connection
-	}
 	if _, known := t.known[e.Task]; !known && !e.Removed && !t.exists(ctx, m.Actor.ID) {
 		return nil
 	}
@@ -143,12 +141,9 @@ func (t *teller) tell(ctx context.Context, m *event) error {
 
 // begins tells that a task of several containers is starting, since one of them was started.
 func (t *teller) begins(ctx context.Context, labels map[string]string, at time.Time) error {
-	for id, state := range t.known {
+	for id := range t.known {
 		if h, err := t.d.parse(string(id)); err != nil || h.group != labels[labelGroup] {
 			continue
-		}
-		if state >= driver.StateStarting {
-			return nil
 		}
 		return t.change(driver.Event{Task: id, State: driver.StateStarting, Reason: labels[labelContainer] + " is running", Time: at})
 	}
