@@ -75,7 +75,7 @@ func TestWorker(t *testing.T) {
 	t.Parallel()
 	w := startWorker(t, definition(t, "echo one\necho two >&2\nexit 3"), t.TempDir(), nil)
 	c := w.client(t)
-	claim, err := c.Claim(t.Context(), "a test", true)
+	claim, err := c.Claim(t.Context(), client.ClaimOptions{Holder: "a test", Wait: true})
 	if err != nil {
 		t.Fatal(err)
 	}

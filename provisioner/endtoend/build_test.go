@@ -43,7 +43,7 @@ func TestBuild(t *testing.T) {
 	if !slices.Contains(lines, "hello from shop main 123 more") {
 		t.Errorf("the build printed %q", lines)
 	}
-	claim, err := c.Claim(t.Context(), "the test", true)
+	claim, err := c.Claim(t.Context(), workerclient.ClaimOptions{Holder: "the test", Wait: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,8 +95,9 @@ type Build struct {
 	Steps []Step
 	// Plan is the plan as JSON, without its secrets, if it was asked for.
 	Plan []byte
-	// ClaimedBy is who relays the build; empty if nobody does.
+	// ClaimedBy is who relays the build; empty if nobody does. Taken is the number of the last entry that it has done with, or the one before it; 0 if nobody has told.
 	ClaimedBy string
+	Taken     uint64
 	// Version and Runtime say what the worker is.
 	Version, Runtime string
 }
@@ -110,7 +111,7 @@ func (c *Client) Build(ctx context.Context, withPlan bool) (Build, error) {
 	b := resp.GetBuild()
 	out := Build{
 		ID: b.GetId(), State: journal.State(b.GetState()), Reason: b.GetReason(), Began: wire.FromTime(b.GetBegan()), Ended: wire.FromTime(b.GetEnded()),
-		Last: b.GetLastEntry(), Plan: b.GetPlanJson(), ClaimedBy: b.GetClaimedBy(), Version: b.GetVersion(), Runtime: b.GetRuntime(),
+		Last: b.GetLastEntry(), Plan: b.GetPlanJson(), ClaimedBy: b.GetClaimedBy(), Taken: b.GetTakenEntry(), Version: b.GetVersion(), Runtime: b.GetRuntime(),
 	}
 	for _, s := range b.GetSteps() {
 		out.Steps = append(out.Steps, Step{
@@ -130,6 +131,8 @@ type ReadOptions struct {
 	Step string
 	// WithoutLogs leaves log lines out.
 	WithoutLogs bool
+	// WithoutText leaves out the text of log lines: batches say how many there are, and from where. It is for Batches alone.
+	WithoutText bool
 }
 
 // Batches iterates over the journal as it is stored. An error is the last pair; go on behind the last entry that came. Without one the end that
@@ -138,7 +141,7 @@ func (c *Client) Batches(ctx context.Context, opts ReadOptions) iter.Seq2[*journ
 	return func(yield func(*journal.Batch, error) bool) {
 		ctx, cancel := context.WithCancel(c.with(ctx))
 		defer cancel()
-		stream, err := c.api.ReadJournal(ctx, &workerv1.ReadJournalRequest{After: opts.After, Follow: opts.Follow, Step: opts.Step, WithoutLogs: opts.WithoutLogs})
+		stream, err := c.api.ReadJournal(ctx, &workerv1.ReadJournalRequest{After: opts.After, Follow: opts.Follow, Step: opts.Step, WithoutLogs: opts.WithoutLogs, WithoutText: opts.WithoutText})
 		if err != nil {
 			yield(nil, err)
 			return
@@ -252,54 +255,4 @@ func (c *Client) ReadArtifact(ctx context.Context, step, name string, offset int
 func (c *Client) Cancel(ctx context.Context, reason string, force bool) error {
 	_, err := c.api.Cancel(c.with(ctx), &workerv1.CancelRequest{Reason: reason, Force: force})
 	return err
-}
-
-// Claim is held by the one that relays the build.
-type Claim struct {
-	// Fence is larger with every claim that is granted.
-	Fence uint64
-
-	client *Client
-	cancel context.CancelFunc
-	lost   chan struct{}
-	err    error
-}
-
-// Claim asks for the claim in the name of holder, and waits for it if it is not free and wait is set; else the error is FailedPrecondition and
-// names who has it. It is held until Close, the end of ctx, or the loss of the connection.
-func (c *Client) Claim(ctx context.Context, holder string, wait bool) (*Claim, error) {
-	ctx, cancel := context.WithCancel(c.with(ctx))
-	stream, err := c.api.Claim(ctx, &workerv1.ClaimRequest{Holder: holder, Wait: wait})
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	msg, err := stream.Recv()
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	claim := &Claim{Fence: msg.GetFence(), client: c, cancel: cancel, lost: make(chan struct{})}
-	go func() {
-		defer close(claim.lost)
-		for claim.err == nil {
-			_, claim.err = stream.Recv()
-		}
-	}()
-	return claim, nil
-}
-
-// Lost is closed when the claim is not held any more.
-func (c *Claim) Lost() <-chan struct{} { return c.lost }
-
-// Release says that everything up to the entry last has been taken, so that the worker may end.
-func (c *Claim) Release(ctx context.Context, last uint64) error {
-	_, err := c.client.api.Release(c.client.with(ctx), &workerv1.ReleaseRequest{Fence: c.Fence, LastEntry: last})
-	return err
-}
-
-// Close gives the claim back.
-func (c *Claim) Close() {
-	c.cancel()
-	<-c.lost
 }

@@ -17,7 +17,7 @@ func Example() {
 	}
 	defer c.Close()
 	ctx := context.Background()
-	claim, err := c.Claim(ctx, "example", true)
+	claim, err := c.Claim(ctx, client.ClaimOptions{Holder: "example", Wait: true})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -293,18 +294,18 @@ func TestCancel(t *testing.T) {
 
 func TestClaim(t *testing.T) {
 	s := serve(t)
-	first, err := s.client.Claim(t.Context(), "first", false)
+	first, err := s.client.Claim(t.Context(), client.ClaimOptions{Holder: "first"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.client.Claim(t.Context(), "second", false)
+	_, err = s.client.Claim(t.Context(), client.ClaimOptions{Holder: "second"})
 	wantCode(t, "a second claim", err, codes.FailedPrecondition)
 	if err == nil || !strings.Contains(err.Error(), "first") {
 		t.Errorf("it does not say who has it: %v", err)
 	}
 	waited := make(chan *client.Claim)
 	go func() {
-		second, err := s.client.Claim(t.Context(), "second", true)
+		second, err := s.client.Claim(t.Context(), client.ClaimOptions{Holder: "second", Wait: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -340,11 +341,73 @@ func TestClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() { _ = again.Serve(l) }()
-	third, err := (&served{addr: l.Addr().String()}).dial(t, token).Claim(t.Context(), "third", false)
+	third, err := (&served{addr: l.Addr().String()}).dial(t, token).Claim(t.Context(), client.ClaimOptions{Holder: "third"})
 	if err != nil || third.Fence <= second.Fence {
 		t.Fatalf("after a restart: %+v, %v", third, err)
 	}
 	third.Close()
+}
+
+// The claim of a holder that is cut off is nobody's before its lease is over; one that is given back is free at once, and goes to the one who is named.
+func TestLease(t *testing.T) {
+	s := serve(t)
+	contests := make(chan client.Contest, 100)
+	first, err := s.client.Claim(t.Context(), client.ClaimOptions{Holder: "first", Told: func(c client.Contest) { contests <- c }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.Clean {
+		t.Error("the first claim is not clean")
+	}
+	if err := first.Valid(); !errors.Is(err, client.ErrClaimLost) {
+		t.Errorf("without a lease: %v", err)
+	}
+	if err := errors.Join(first.Lease(t.Context()), first.Valid()); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		claim *client.Claim
+		err   error
+	}
+	ask := func(name string) chan result {
+		got := make(chan result, 1)
+		c := s.dial(t, token) // each with its own connection
+		go func() {
+			claim, err := c.Claim(t.Context(), client.ClaimOptions{Holder: name, Wait: true})
+			got <- result{claim, err}
+		}()
+		for c := range contests {
+			if slices.Contains(c.Waiting, name) {
+				break
+			}
+		}
+		return got
+	}
+	second, third := ask("second"), ask("third")
+	first.Taken(2, true)
+	first.Pass("third")
+	r := <-third
+	if r.err != nil || !r.claim.Clean {
+		t.Fatalf("after it was passed on: %+v, %v", r.claim, r.err)
+	}
+	if b, err := s.client.Build(t.Context(), false); err != nil || b.Taken != 2 || b.ClaimedBy != "third" {
+		t.Errorf("claimed by %q, taken %d, %v", b.ClaimedBy, b.Taken, err)
+	}
+	if err := errors.Join(r.claim.Lease(t.Context()), r.claim.Valid()); err != nil {
+		t.Fatal(err)
+	}
+	r.claim.Abandon()
+	valid := func() bool { return r.claim.Valid() == nil }
+	if !valid() {
+		t.Error("the lease ends before its time")
+	}
+	_, err = s.client.Claim(t.Context(), client.ClaimOptions{Holder: "fourth"})
+	wantCode(t, "a claim under a lease", err, codes.FailedPrecondition)
+	r2 := <-second
+	if r2.err != nil || r2.claim.Clean || valid() {
+		t.Errorf("after the holder was cut off: clean %v, its lease lasts %v, %v", r2.claim.Clean, valid(), r2.err)
+	}
+	r2.claim.Close()
 }
 
 func TestToken(t *testing.T) {
@@ -385,7 +448,7 @@ func TestEndWithoutTheBuilds(t *testing.T) {
 	s, addr := store(t)
 	s.write(10)
 	c := (&served{addr: addr}).dial(t, token)
-	claim, err := c.Claim(t.Context(), "a test", false)
+	claim, err := c.Claim(t.Context(), client.ClaimOptions{Holder: "a test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +485,7 @@ func TestGarbage(t *testing.T) {
 	}
 	wantCode(t, "a large request", s.client.Cancel(t.Context(), strings.Repeat("x", 1<<20), false), codes.ResourceExhausted)
 	wantCode(t, "a long reason", s.client.Cancel(t.Context(), strings.Repeat("x", 2000), false), codes.InvalidArgument)
-	_, err := s.client.Claim(t.Context(), "", false)
+	_, err := s.client.Claim(t.Context(), client.ClaimOptions{Holder: ""})
 	wantCode(t, "a claim without a holder", err, codes.InvalidArgument)
 	if _, err := s.client.Build(t.Context(), false); err != nil {
 		t.Errorf("afterwards: %v", err)
@@ -433,7 +496,7 @@ func TestGarbage(t *testing.T) {
 func TestSilentConnections(t *testing.T) {
 	s := serve(t)
 	c := s.dial(t, token)
-	claim, err := c.Claim(t.Context(), "first", false)
+	claim, err := c.Claim(t.Context(), client.ClaimOptions{Holder: "first"})
 	if err != nil {
 		t.Fatal(err)
 	}

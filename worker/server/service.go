@@ -46,7 +46,7 @@ func (s *service) GetBuild(ctx context.Context, req *workerv1.GetBuildRequest) (
 	b.Id = s.build().ID()
 	b.Version, b.Runtime = s.server.cfg.Version, s.server.cfg.Runtime
 	b.LastEntry = s.build().Journal().Last()
-	b.ClaimedBy = s.server.claim.by()
+	b.ClaimedBy, b.TakenEntry = s.server.claim.standing()
 	if req.GetWithPlan() {
 		plan, err := os.ReadFile(filepath.Join(s.build().Results(), journal.PlanFile))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is not there has not been written yet
@@ -75,8 +75,11 @@ func (s *service) ReadJournal(req *workerv1.ReadJournalRequest, stream grpc.Serv
 	if req.GetWithoutLogs() {
 		r.WithoutLogs()
 	}
+	if req.GetWithoutText() {
+		r.WithoutText()
+	}
 	out := &sender{reader: r, stream: stream}
-	if req.GetStep() == "" && !req.GetWithoutLogs() {
+	if req.GetStep() == "" && !req.GetWithoutLogs() && !req.GetWithoutText() {
 		out.taken = s.server.view.taken
 	}
 	for {

@@ -144,8 +144,10 @@ type Build struct {
 	// Who has the claim; empty if nobody has.
 	ClaimedBy string `protobuf:"bytes,9,opt,name=claimed_by,json=claimedBy,proto3" json:"claimed_by,omitempty"`
 	// What the worker is: "wharf 1.2.3", and the runtime, such as "docker 29.1 (API 1.52)".
-	Version       string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
-	Runtime       string `protobuf:"bytes,11,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	Version string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	Runtime string `protobuf:"bytes,11,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// The number of the last entry that who has the claim, or had it last, has done with; 0 if nobody has told since the worker was started.
+	TakenEntry    uint64 `protobuf:"varint,12,opt,name=taken_entry,json=takenEntry,proto3" json:"taken_entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,6 +259,13 @@ func (x *Build) GetRuntime() string {
 	return ""
 }
 
+func (x *Build) GetTakenEntry() uint64 {
+	if x != nil {
+		return x.TakenEntry
+	}
+	return 0
+}
+
 // Step is where a step stands.
 type Step struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -353,7 +362,9 @@ type ReadJournalRequest struct {
 	// Only entries of this step; empty is all.
 	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
 	// Leaves log lines out.
-	WithoutLogs   bool `protobuf:"varint,4,opt,name=without_logs,json=withoutLogs,proto3" json:"without_logs,omitempty"`
+	WithoutLogs bool `protobuf:"varint,4,opt,name=without_logs,json=withoutLogs,proto3" json:"without_logs,omitempty"`
+	// Leaves out the text of log lines alone: what is left says how many there are, and from where.
+	WithoutText   bool `protobuf:"varint,5,opt,name=without_text,json=withoutText,proto3" json:"without_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +423,13 @@ func (x *ReadJournalRequest) GetStep() string {
 func (x *ReadJournalRequest) GetWithoutLogs() bool {
 	if x != nil {
 		return x.WithoutLogs
+	}
+	return false
+}
+
+func (x *ReadJournalRequest) GetWithoutText() bool {
+	if x != nil {
+		return x.WithoutText
 	}
 	return false
 }
@@ -947,7 +965,7 @@ type Lines struct {
 	// Where each line is from, in order.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
 	// Of each line: its time (RFC 3339, UTC, nine digits of fraction), a space, the line, and a newline. A line may hold any bytes but
-	// a newline.
+	// a newline. Empty if the text was not asked for.
 	Text          []byte `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1441,13 +1459,19 @@ func (*CancelResponse) Descriptor() ([]byte, []int) {
 	return file_worker_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
-// ClaimRequest asks for the claim.
+// ClaimRequest asks for the claim, for a lease of it, or tells how far its holder is.
 type ClaimRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks, for people: at most 200 bytes.
+	// Who asks, for people and for others that ask: at most 200 bytes. In the first message alone; so is wait.
 	Holder string `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Waits until the claim is free.
-	Wait          bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Not 0: asks for a lease. The answer has the same number.
+	Renewal uint64 `protobuf:"varint,3,opt,name=renewal,proto3" json:"renewal,omitempty"`
+	// The number of the last entry that the holder has done with; see Build.
+	Taken uint64 `protobuf:"varint,4,opt,name=taken,proto3" json:"taken,omitempty"`
+	// Who, of those that wait, is to have the claim next.
+	Next          string `protobuf:"bytes,5,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1496,11 +1520,41 @@ func (x *ClaimRequest) GetWait() bool {
 	return false
 }
 
-// ClaimResponse grants the claim.
+func (x *ClaimRequest) GetRenewal() uint64 {
+	if x != nil {
+		return x.Renewal
+	}
+	return 0
+}
+
+func (x *ClaimRequest) GetTaken() uint64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *ClaimRequest) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+// ClaimResponse tells of the claim.
 type ClaimResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Is larger with every claim that is granted, also over restarts of the worker: of two that think they have the claim, the one with the larger number has it.
-	Fence         uint64 `protobuf:"varint,1,opt,name=fence,proto3" json:"fence,omitempty"`
+	// Not 0: it is granted. It is larger with every claim that is granted, also over restarts of the worker: of two that think they have the claim, the one with the larger number has it.
+	Fence uint64 `protobuf:"varint,1,opt,name=fence,proto3" json:"fence,omitempty"`
+	// The last holder, if there was one, has given the claim back: nothing that it has sent on is under way. Set when it is granted.
+	Clean bool `protobuf:"varint,2,opt,name=clean,proto3" json:"clean,omitempty"`
+	// Answers a request for a lease.
+	Renewal uint64 `protobuf:"varint,3,opt,name=renewal,proto3" json:"renewal,omitempty"`
+	// How long the claim is held for certain, from when the request was sent.
+	Lease *durationpb.Duration `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Who has the claim, or had it and may not be sure yet that it is over; and who waits, in their order.
+	Holder        string   `protobuf:"bytes,5,opt,name=holder,proto3" json:"holder,omitempty"`
+	Waiting       []string `protobuf:"bytes,6,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1540,6 +1594,41 @@ func (x *ClaimResponse) GetFence() uint64 {
 		return x.Fence
 	}
 	return 0
+}
+
+func (x *ClaimResponse) GetClean() bool {
+	if x != nil {
+		return x.Clean
+	}
+	return false
+}
+
+func (x *ClaimResponse) GetRenewal() uint64 {
+	if x != nil {
+		return x.Renewal
+	}
+	return 0
+}
+
+func (x *ClaimResponse) GetLease() *durationpb.Duration {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *ClaimResponse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *ClaimResponse) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
 }
 
 // ReleaseRequest says what was taken.
@@ -1642,7 +1731,7 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"\x0fGetBuildRequest\x12\x1b\n" +
 	"\twith_plan\x18\x01 \x01(\bR\bwithPlan\"@\n" +
 	"\x10GetBuildResponse\x12,\n" +
-	"\x05build\x18\x01 \x01(\v2\x16.wharf.worker.v1.BuildR\x05build\"\xe5\x02\n" +
+	"\x05build\x18\x01 \x01(\v2\x16.wharf.worker.v1.BuildR\x05build\"\x86\x03\n" +
 	"\x05Build\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -1657,19 +1746,22 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"claimed_by\x18\t \x01(\tR\tclaimedBy\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12\x18\n" +
-	"\aruntime\x18\v \x01(\tR\aruntime\"\xa6\x01\n" +
+	"\aruntime\x18\v \x01(\tR\aruntime\x12\x1f\n" +
+	"\vtaken_entry\x18\f \x01(\x04R\n" +
+	"takenEntry\"\xa6\x01\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattempt\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"y\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9c\x01\n" +
 	"\x12ReadJournalRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12!\n" +
-	"\fwithout_logs\x18\x04 \x01(\bR\vwithoutLogs\"G\n" +
+	"\fwithout_logs\x18\x04 \x01(\bR\vwithoutLogs\x12!\n" +
+	"\fwithout_text\x18\x05 \x01(\bR\vwithoutText\"G\n" +
 	"\x13ReadJournalResponse\x120\n" +
 	"\abatches\x18\x01 \x03(\v2\x16.wharf.worker.v1.BatchR\abatches\"\x85\x01\n" +
 	"\x05Batch\x12\x14\n" +
@@ -1739,24 +1831,32 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"\rCancelRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x10\n" +
-	"\x0eCancelResponse\":\n" +
+	"\x0eCancelResponse\"~\n" +
 	"\fClaimRequest\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"%\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
+	"\arenewal\x18\x03 \x01(\x04R\arenewal\x12\x14\n" +
+	"\x05taken\x18\x04 \x01(\x04R\x05taken\x12\x12\n" +
+	"\x04next\x18\x05 \x01(\tR\x04next\"\xb8\x01\n" +
 	"\rClaimResponse\x12\x14\n" +
-	"\x05fence\x18\x01 \x01(\x04R\x05fence\"E\n" +
+	"\x05fence\x18\x01 \x01(\x04R\x05fence\x12\x14\n" +
+	"\x05clean\x18\x02 \x01(\bR\x05clean\x12\x18\n" +
+	"\arenewal\x18\x03 \x01(\x04R\arenewal\x12/\n" +
+	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\x16\n" +
+	"\x06holder\x18\x05 \x01(\tR\x06holder\x12\x18\n" +
+	"\awaiting\x18\x06 \x03(\tR\awaiting\"E\n" +
 	"\x0eReleaseRequest\x12\x14\n" +
 	"\x05fence\x18\x01 \x01(\x04R\x05fence\x12\x1d\n" +
 	"\n" +
 	"last_entry\x18\x02 \x01(\x04R\tlastEntry\"\x11\n" +
-	"\x0fReleaseResponse2\xe0\x04\n" +
+	"\x0fReleaseResponse2\xe2\x04\n" +
 	"\rWorkerService\x12O\n" +
 	"\bGetBuild\x12 .wharf.worker.v1.GetBuildRequest\x1a!.wharf.worker.v1.GetBuildResponse\x12Z\n" +
 	"\vReadJournal\x12#.wharf.worker.v1.ReadJournalRequest\x1a$.wharf.worker.v1.ReadJournalResponse0\x01\x12`\n" +
 	"\rListArtifacts\x12%.wharf.worker.v1.ListArtifactsRequest\x1a&.wharf.worker.v1.ListArtifactsResponse0\x01\x12]\n" +
 	"\fReadArtifact\x12$.wharf.worker.v1.ReadArtifactRequest\x1a%.wharf.worker.v1.ReadArtifactResponse0\x01\x12I\n" +
-	"\x06Cancel\x12\x1e.wharf.worker.v1.CancelRequest\x1a\x1f.wharf.worker.v1.CancelResponse\x12H\n" +
-	"\x05Claim\x12\x1d.wharf.worker.v1.ClaimRequest\x1a\x1e.wharf.worker.v1.ClaimResponse0\x01\x12L\n" +
+	"\x06Cancel\x12\x1e.wharf.worker.v1.CancelRequest\x1a\x1f.wharf.worker.v1.CancelResponse\x12J\n" +
+	"\x05Claim\x12\x1d.wharf.worker.v1.ClaimRequest\x1a\x1e.wharf.worker.v1.ClaimResponse(\x010\x01\x12L\n" +
 	"\aRelease\x12\x1f.wharf.worker.v1.ReleaseRequest\x1a .wharf.worker.v1.ReleaseResponseB1Z/github.com/wharfci/wharf/api/worker/v1;workerv1b\x06proto3"
 
 var (
@@ -1821,25 +1921,26 @@ var file_worker_v1_worker_proto_depIdxs = []int32{
 	12, // 17: wharf.worker.v1.Lines.runs:type_name -> wharf.worker.v1.Run
 	15, // 18: wharf.worker.v1.ListArtifactsResponse.artifacts:type_name -> wharf.worker.v1.Artifact
 	15, // 19: wharf.worker.v1.ReadArtifactResponse.artifact:type_name -> wharf.worker.v1.Artifact
-	0,  // 20: wharf.worker.v1.WorkerService.GetBuild:input_type -> wharf.worker.v1.GetBuildRequest
-	4,  // 21: wharf.worker.v1.WorkerService.ReadJournal:input_type -> wharf.worker.v1.ReadJournalRequest
-	13, // 22: wharf.worker.v1.WorkerService.ListArtifacts:input_type -> wharf.worker.v1.ListArtifactsRequest
-	16, // 23: wharf.worker.v1.WorkerService.ReadArtifact:input_type -> wharf.worker.v1.ReadArtifactRequest
-	18, // 24: wharf.worker.v1.WorkerService.Cancel:input_type -> wharf.worker.v1.CancelRequest
-	20, // 25: wharf.worker.v1.WorkerService.Claim:input_type -> wharf.worker.v1.ClaimRequest
-	22, // 26: wharf.worker.v1.WorkerService.Release:input_type -> wharf.worker.v1.ReleaseRequest
-	1,  // 27: wharf.worker.v1.WorkerService.GetBuild:output_type -> wharf.worker.v1.GetBuildResponse
-	5,  // 28: wharf.worker.v1.WorkerService.ReadJournal:output_type -> wharf.worker.v1.ReadJournalResponse
-	14, // 29: wharf.worker.v1.WorkerService.ListArtifacts:output_type -> wharf.worker.v1.ListArtifactsResponse
-	17, // 30: wharf.worker.v1.WorkerService.ReadArtifact:output_type -> wharf.worker.v1.ReadArtifactResponse
-	19, // 31: wharf.worker.v1.WorkerService.Cancel:output_type -> wharf.worker.v1.CancelResponse
-	21, // 32: wharf.worker.v1.WorkerService.Claim:output_type -> wharf.worker.v1.ClaimResponse
-	23, // 33: wharf.worker.v1.WorkerService.Release:output_type -> wharf.worker.v1.ReleaseResponse
-	27, // [27:34] is the sub-list for method output_type
-	20, // [20:27] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	25, // 20: wharf.worker.v1.ClaimResponse.lease:type_name -> google.protobuf.Duration
+	0,  // 21: wharf.worker.v1.WorkerService.GetBuild:input_type -> wharf.worker.v1.GetBuildRequest
+	4,  // 22: wharf.worker.v1.WorkerService.ReadJournal:input_type -> wharf.worker.v1.ReadJournalRequest
+	13, // 23: wharf.worker.v1.WorkerService.ListArtifacts:input_type -> wharf.worker.v1.ListArtifactsRequest
+	16, // 24: wharf.worker.v1.WorkerService.ReadArtifact:input_type -> wharf.worker.v1.ReadArtifactRequest
+	18, // 25: wharf.worker.v1.WorkerService.Cancel:input_type -> wharf.worker.v1.CancelRequest
+	20, // 26: wharf.worker.v1.WorkerService.Claim:input_type -> wharf.worker.v1.ClaimRequest
+	22, // 27: wharf.worker.v1.WorkerService.Release:input_type -> wharf.worker.v1.ReleaseRequest
+	1,  // 28: wharf.worker.v1.WorkerService.GetBuild:output_type -> wharf.worker.v1.GetBuildResponse
+	5,  // 29: wharf.worker.v1.WorkerService.ReadJournal:output_type -> wharf.worker.v1.ReadJournalResponse
+	14, // 30: wharf.worker.v1.WorkerService.ListArtifacts:output_type -> wharf.worker.v1.ListArtifactsResponse
+	17, // 31: wharf.worker.v1.WorkerService.ReadArtifact:output_type -> wharf.worker.v1.ReadArtifactResponse
+	19, // 32: wharf.worker.v1.WorkerService.Cancel:output_type -> wharf.worker.v1.CancelResponse
+	21, // 33: wharf.worker.v1.WorkerService.Claim:output_type -> wharf.worker.v1.ClaimResponse
+	23, // 34: wharf.worker.v1.WorkerService.Release:output_type -> wharf.worker.v1.ReleaseResponse
+	28, // [28:35] is the sub-list for method output_type
+	21, // [21:28] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_worker_v1_worker_proto_init() }

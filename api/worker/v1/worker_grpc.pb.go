@@ -57,9 +57,14 @@ type WorkerServiceClient interface {
 	// Cancel stops the build: what runs is told to end and is killed after its time of grace; with force, at once. It returns when that is under way. A build that has
 	// ended stays as it is, and that is no error.
 	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
-	// Claim makes its caller the one that relays the build. The claim is granted with the first message, and lasts as long as the stream: the worker sends nothing more, and notices
-	// within some seconds, by pings, when the caller is gone. While another has it the answer is FAILED_PRECONDITION, which names the other, or, with wait, the claim as soon as it is free.
-	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ClaimResponse], error)
+	// Claim makes its caller the one that relays the build. The first message says who asks, and the claim is granted with the first answer that has a fence; while another has
+	// it, the answer is FAILED_PRECONDITION, which names the other, or, with wait, the claim as soon as it is free. Meanwhile, and as long as it is held, each answer
+	// tells who has it and who waits, whenever that changes.
+	//
+	// The claim lasts as long as the stream. Who ends the sending half of it, having told who is to be next if that matters, gives it back, and says by that that nothing of what it has sent on
+	// is still under way. If the stream ends otherwise, which the worker notices within some seconds by pings, nobody gets the claim before its lease is over: a holder that is cut off, or was
+	// paused, knows by its own clock that it may act no more. The lease begins with a message that asks for it (renewal is set).
+	Claim(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClaimRequest, ClaimResponse], error)
 	// Release says that everything has been taken, so that the worker, once the build has ended, ends too. FAILED_PRECONDITION if the build
 	// has not ended, if entries behind the number are there, or if the fence is not that of the claim.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
@@ -150,24 +155,18 @@ func (c *workerServiceClient) Cancel(ctx context.Context, in *CancelRequest, opt
 	return out, nil
 }
 
-func (c *workerServiceClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ClaimResponse], error) {
+func (c *workerServiceClient) Claim(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClaimRequest, ClaimResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[3], WorkerService_Claim_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[ClaimRequest, ClaimResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type WorkerService_ClaimClient = grpc.ServerStreamingClient[ClaimResponse]
+type WorkerService_ClaimClient = grpc.BidiStreamingClient[ClaimRequest, ClaimResponse]
 
 func (c *workerServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -199,9 +198,14 @@ type WorkerServiceServer interface {
 	// Cancel stops the build: what runs is told to end and is killed after its time of grace; with force, at once. It returns when that is under way. A build that has
 	// ended stays as it is, and that is no error.
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
-	// Claim makes its caller the one that relays the build. The claim is granted with the first message, and lasts as long as the stream: the worker sends nothing more, and notices
-	// within some seconds, by pings, when the caller is gone. While another has it the answer is FAILED_PRECONDITION, which names the other, or, with wait, the claim as soon as it is free.
-	Claim(*ClaimRequest, grpc.ServerStreamingServer[ClaimResponse]) error
+	// Claim makes its caller the one that relays the build. The first message says who asks, and the claim is granted with the first answer that has a fence; while another has
+	// it, the answer is FAILED_PRECONDITION, which names the other, or, with wait, the claim as soon as it is free. Meanwhile, and as long as it is held, each answer
+	// tells who has it and who waits, whenever that changes.
+	//
+	// The claim lasts as long as the stream. Who ends the sending half of it, having told who is to be next if that matters, gives it back, and says by that that nothing of what it has sent on
+	// is still under way. If the stream ends otherwise, which the worker notices within some seconds by pings, nobody gets the claim before its lease is over: a holder that is cut off, or was
+	// paused, knows by its own clock that it may act no more. The lease begins with a message that asks for it (renewal is set).
+	Claim(grpc.BidiStreamingServer[ClaimRequest, ClaimResponse]) error
 	// Release says that everything has been taken, so that the worker, once the build has ended, ends too. FAILED_PRECONDITION if the build
 	// has not ended, if entries behind the number are there, or if the fence is not that of the claim.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
@@ -230,7 +234,7 @@ func (UnimplementedWorkerServiceServer) ReadArtifact(*ReadArtifactRequest, grpc.
 func (UnimplementedWorkerServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
-func (UnimplementedWorkerServiceServer) Claim(*ClaimRequest, grpc.ServerStreamingServer[ClaimResponse]) error {
+func (UnimplementedWorkerServiceServer) Claim(grpc.BidiStreamingServer[ClaimRequest, ClaimResponse]) error {
 	return status.Error(codes.Unimplemented, "method Claim not implemented")
 }
 func (UnimplementedWorkerServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
@@ -327,15 +331,11 @@ func _WorkerService_Cancel_Handler(srv interface{}, ctx context.Context, dec fun
 }
 
 func _WorkerService_Claim_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(ClaimRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(WorkerServiceServer).Claim(m, &grpc.GenericServerStream[ClaimRequest, ClaimResponse]{ServerStream: stream})
+	return srv.(WorkerServiceServer).Claim(&grpc.GenericServerStream[ClaimRequest, ClaimResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type WorkerService_ClaimServer = grpc.ServerStreamingServer[ClaimResponse]
+type WorkerService_ClaimServer = grpc.BidiStreamingServer[ClaimRequest, ClaimResponse]
 
 func _WorkerService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReleaseRequest)
@@ -395,6 +395,7 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Claim",
 			Handler:       _WorkerService_Claim_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "worker/v1/worker.proto",

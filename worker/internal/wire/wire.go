@@ -66,7 +66,7 @@ func event(e *journal.Event) *workerv1.Event {
 	return out
 }
 
-// FromBatch is the batch that a message holds, which shares its text. A message that holds nothing that is known has an event without a kind.
+// FromBatch is the batch that a message holds, which shares its text; there may be none. A message that holds nothing that is known has an event without a kind.
 func FromBatch(b *workerv1.Batch) (*journal.Batch, error) {
 	lines := b.GetLines()
 	if lines == nil {
@@ -82,7 +82,7 @@ func FromBatch(b *workerv1.Batch) (*journal.Batch, error) {
 		}
 		out.Runs = append(out.Runs, journal.Run{Lines: int(r.GetLines()), Container: r.GetContainer(), Stream: r.GetStream(), Partial: r.GetPartial()})
 	}
-	if n := bytes.Count(out.Text, []byte{'\n'}); n != out.Len() || n == 0 {
+	if n := bytes.Count(out.Text, []byte{'\n'}); out.Len() == 0 || n != out.Len() && n > 0 {
 		return nil, fmt.Errorf("entry %d: %d lines of text, and %d in runs", b.GetFirst(), n, out.Len())
 	}
 	return out, nil

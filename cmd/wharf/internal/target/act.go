@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/wharfci/wharf/worker/client"
 )
 
 // Cancel stops the build.
@@ -25,7 +27,7 @@ func (t *Target) Release(ctx context.Context) error {
 	if t.client == nil {
 		return errors.New("no process serves it: there is nothing to release")
 	}
-	claim, err := t.client.Claim(ctx, "wharf release", false)
+	claim, err := t.client.Claim(ctx, client.ClaimOptions{Holder: "wharf release"})
 	if err != nil {
 		return explain(err)
 	}
