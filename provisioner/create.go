@@ -105,7 +105,7 @@ func (p *Provisioner) make(ctx context.Context, id string, t *Trigger) (w Worker
 		p.making.Delete(name)
 		close(done)
 	}()
-	volume, err := p.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: name, Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}})
+	volume, err := p.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: name, Labels: map[string]string{LabelRole: RoleWorker, LabelWorker: id}})
 	if err != nil {
 		return w, err
 	}

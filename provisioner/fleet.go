@@ -78,7 +78,7 @@ func (f *fleet) add(t driver.Task) Worker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, gone := f.gone[t.ID]; gone { // others were very quick with it
-		return workerOf(t)
+		return WorkerOf(t)
 	}
 	m := f.addLocked(t)
 	f.step(m, t.State, t.Reason, t.Created) // another call may have seen it while it was made
@@ -103,7 +103,7 @@ func (f *fleet) addLocked(t driver.Task) *member {
 	if m := f.byTask[t.ID]; m != nil {
 		return m
 	}
-	m := &member{task: t, worker: workerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded, met: t.State > driver.StateCreated}
+	m := &member{task: t, worker: WorkerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded, met: t.State > driver.StateCreated}
 	m.started = m.old && t.State != driver.StateCreated && !t.Incomplete // also if its node does not answer
 	m.project, m.limits = projectKey(&m.worker), f.limits(&m.worker)
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet

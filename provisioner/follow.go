@@ -8,7 +8,7 @@ import (
 	"github.com/wharfci/wharf/driver"
 )
 
-var workers = driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker}}
+var workers = driver.ListOptions{Labels: map[string]string{LabelRole: RoleWorker}}
 
 // watch keeps the fleet as the runtime has it.
 func (p *Provisioner) watch() {

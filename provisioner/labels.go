@@ -20,8 +20,10 @@ const (
 	// LabelWorker is the worker's ID; what the worker makes for its build has it too.
 	LabelWorker = "worker"
 
-	labelInstance    = "instance"
-	labelBuild       = "build"
+	// LabelInstance and LabelBuild say which build it is for.
+	LabelInstance = "instance"
+	LabelBuild    = "build"
+
 	labelProject     = "project"
 	labelGroup       = "group"
 	labelName        = "name"
@@ -37,9 +39,9 @@ const (
 	labelReason      = "reason" // why a worker could not be started
 )
 
-// Roles.
+// Roles: what [LabelRole] says.
 const (
-	roleWorker = "worker" // a task, and its volume
+	RoleWorker = "worker" // a task, and its volume
 	roleSlot   = "slot"   // a volume that stands for the right to run
 	roleNote   = "note"   // a volume whose labels say why a worker could not be started
 )
@@ -54,9 +56,9 @@ func workerID(instance string, build uint64) string {
 
 // describe puts a trigger into labels: all of it that is no secret and that people see. What the build needs besides goes to the worker.
 func (t *Trigger) describe() map[string]string {
-	labels := map[string]string{LabelRole: roleWorker, LabelWorker: workerID(t.Instance, t.Build), labelBuild: strconv.FormatUint(t.Build, 10)}
+	labels := map[string]string{LabelRole: RoleWorker, LabelWorker: workerID(t.Instance, t.Build), LabelBuild: strconv.FormatUint(t.Build, 10)}
 	for key, value := range map[string]string{
-		labelInstance: t.Instance, labelGroup: t.Group, labelName: t.Name, labelURL: t.URL.String(), labelBranch: t.Branch,
+		LabelInstance: t.Instance, labelGroup: t.Group, labelName: t.Name, labelURL: t.URL.String(), labelBranch: t.Branch,
 		labelStage: t.Stage, labelEnvironment: t.Environment,
 	} {
 		spread(labels, key, value)
@@ -70,21 +72,21 @@ func (t *Trigger) describe() map[string]string {
 	return labels
 }
 
-// volumeOf is the volume that a worker's task uses.
-func volumeOf(t driver.Task) driver.VolumeID { return driver.VolumeID(gather(t.Labels, labelVolume)) }
+// VolumeOf returns the volume that a worker's task uses; its results are in [Results] there.
+func VolumeOf(t driver.Task) driver.VolumeID { return driver.VolumeID(gather(t.Labels, labelVolume)) }
 
-// workerOf reads back what describe wrote.
-func workerOf(t driver.Task) Worker {
+// WorkerOf returns what a worker's task says of it: its State is Queued, whatever the task's.
+func WorkerOf(t driver.Task) Worker {
 	w := Worker{
 		ID: t.Labels[LabelWorker], State: Queued, Reason: usual[Queued], Created: t.Created, History: []Change{{Queued, t.Created, usual[Queued]}},
-		Instance: gather(t.Labels, labelInstance), URL: gather(t.Labels, labelURL), Branch: gather(t.Labels, labelBranch),
+		Instance: gather(t.Labels, LabelInstance), URL: gather(t.Labels, labelURL), Branch: gather(t.Labels, labelBranch),
 		Stage: gather(t.Labels, labelStage), Environment: gather(t.Labels, labelEnvironment),
 		Project: Project{Group: gather(t.Labels, labelGroup), Name: gather(t.Labels, labelName)},
 	}
 	if w.Stage == "" {
 		w.Stage = "ALL"
 	}
-	w.Build, _ = strconv.ParseUint(t.Labels[labelBuild], 10, 64) // what someone else has spoilt is 0
+	w.Build, _ = strconv.ParseUint(t.Labels[LabelBuild], 10, 64) // what someone else has spoilt is 0
 	w.Project.ID, _ = strconv.ParseUint(t.Labels[labelProject], 10, 64)
 	w.Priority, _ = strconv.Atoi(t.Labels[labelPriority])
 	return w

@@ -84,7 +84,7 @@ func (p *Provisioner) remove(ctx context.Context, id string, task driver.Task) e
 	}
 	p.fleet.removed(task.ID)
 	p.poke()
-	errs := []error{d.RemoveVolume(ctx, volumeOf(task))}
+	errs := []error{d.RemoveVolume(ctx, VolumeOf(task))}
 	if task.Incomplete { // a list that was asked for meanwhile may have had a part of it as a task of its own
 		errs = append(errs, p.refresh(ctx))
 	}
@@ -151,7 +151,7 @@ func (p *Provisioner) removeLeft(ctx context.Context, id string) error {
 
 // ofWorker selects what is a worker's own, its task and its volumes.
 func ofWorker(id string) driver.ListOptions {
-	return driver.ListOptions{Labels: map[string]string{LabelRole: roleWorker, LabelWorker: id}}
+	return driver.ListOptions{Labels: map[string]string{LabelRole: RoleWorker, LabelWorker: id}}
 }
 
 func all(driver.Volume) bool { return true }

@@ -15,10 +15,13 @@ const (
 	program  = "/usr/local/bin/wharf"
 	work     = "/work" // the volume
 	checkout = work + "/repository"
-	results  = work + "/results"
+	results  = work + "/" + Results
 	secrets  = "/run/wharf"
 	cloner   = "clone" // the init container
 )
+
+// Results is the directory in a worker's volume with what its build leaves: see [github.com/wharfci/wharf/worker/journal].
+const Results = "results"
 
 // Port is where a worker's API listens, on localhost of its task: see [driver.Dial].
 const Port = 7500

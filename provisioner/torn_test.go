@@ -13,7 +13,7 @@ import (
 // Where a task is several containers, a list may have one of them by an ID of its own while the task is made or removed.
 func TestTornTask(t *testing.T) {
 	f := newFleet(func(*Worker) []limit { return nil })
-	labels := map[string]string{LabelRole: roleWorker, LabelWorker: "build-1-0123456789"}
+	labels := map[string]string{LabelRole: RoleWorker, LabelWorker: "build-1-0123456789"}
 	begin := time.Now()
 	part := driver.Task{ID: "part", Labels: labels, Incomplete: true, Created: begin}
 	whole := driver.Task{ID: "whole", Labels: labels, State: driver.StateCreated, Created: begin}
@@ -68,7 +68,7 @@ func TestHalfInParts(t *testing.T) {
 		defer f.Close()
 		tr := Trigger{Build: 1, Instance: "test", Branch: "main"}
 		id := workerID(tr.Instance, tr.Build)
-		labels := map[string]string{LabelRole: roleWorker, LabelWorker: id}
+		labels := map[string]string{LabelRole: RoleWorker, LabelWorker: id}
 		d := &inParts{Driver: f, list: []driver.Task{{ID: "main", Labels: labels, Incomplete: true, Created: time.Now()}}}
 		p, err := New(Config{Driver: d, Image: "worker", WorkerKey: []byte("0123456789abcdef")})
 		if err != nil {

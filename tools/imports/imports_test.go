@@ -62,7 +62,7 @@ var layers = map[string][]string{
 	"pipeline":    {},
 	"worker":      {"api", "pipeline", "driver"},
 	"provisioner": {"api", "driver", "worker/mask"},
-	"aggregator":  {"api", "driver"},
+	"aggregator":  {"api", "driver", "provisioner", "worker"},
 	"cmd":         {"api", "aggregator", "provisioner", "worker", "pipeline", "driver"},
 	"examples":    {"worker", "pipeline", "driver"},
 	"tools":       {"driver"},

@@ -35,7 +35,7 @@ type Contest struct {
 // Claim is held by the one that relays the build. Its methods may be called by many goroutines at once.
 //
 // A holder that is cut off or paused does not notice at once that another has the claim. So what it sends on is to be sent under a lease: [Claim.Lease] asks for one, and
-// [Claim.Valid] says whether it lasts. The worker lets nobody else have the claim before the lease is over, by this process's own clock.
+// [Claim.Until] says how long it lasts. The worker lets nobody else have the claim before the lease is over, by this process's own clock.
 type Claim struct {
 	// Fence is larger with every claim that is granted.
 	Fence uint64
@@ -125,14 +125,11 @@ func (c *Claim) answered(msg *workerv1.ClaimResponse) {
 // Lost is closed when the claim is not held any more.
 func (c *Claim) Lost() <-chan struct{} { return c.lost }
 
-// Valid returns nil as long as the lease lasts, and then ErrClaimLost. It takes some ten nanoseconds, and is to be asked just before each act.
-func (c *Claim) Valid() error {
+// Until returns the end of the lease, by the clock of this process; the zero time if there is none. It takes some ten nanoseconds, and is to be asked just before each act.
+func (c *Claim) Until() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Now().Before(c.until) {
-		return nil
-	}
-	return ErrClaimLost
+	return c.until
 }
 
 // Lease makes sure that there is a lease that lasts for a third of its time at least, and waits for one if need be. It asks for the next one ahead. Errors: ErrClaimLost; that of ctx.
@@ -155,13 +152,13 @@ func (c *Claim) Lease(ctx context.Context) error {
 	}
 }
 
-// ask asks for a lease if half of it has passed and none is asked for, and reports whether a third is left.
+// ask asks for a lease if a third of it has passed and none is asked for, and reports whether a third is left.
 func (c *Claim) ask() (left bool, renewed <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	rest := c.until.Sub(now)
-	if rest <= c.whole/2 && c.sent.IsZero() {
+	if rest <= c.whole*2/3 && c.sent.IsZero() {
 		c.number++
 		c.sent = now
 		err = c.send(&workerv1.ClaimRequest{Renewal: c.number, Taken: c.taken})

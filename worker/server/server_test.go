@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -359,11 +358,12 @@ func TestLease(t *testing.T) {
 	if !first.Clean {
 		t.Error("the first claim is not clean")
 	}
-	if err := first.Valid(); !errors.Is(err, client.ErrClaimLost) {
-		t.Errorf("without a lease: %v", err)
+	if until := first.Until(); !until.IsZero() {
+		t.Errorf("without a lease it lasts until %v", until)
 	}
-	if err := errors.Join(first.Lease(t.Context()), first.Valid()); err != nil {
-		t.Fatal(err)
+	lasts := func(c *client.Claim) bool { return time.Now().Before(c.Until()) }
+	if err := first.Lease(t.Context()); err != nil || !lasts(first) {
+		t.Fatalf("the lease lasts until %v, %v", first.Until(), err)
 	}
 	type result struct {
 		claim *client.Claim
@@ -393,19 +393,18 @@ func TestLease(t *testing.T) {
 	if b, err := s.client.Build(t.Context(), false); err != nil || b.Taken != 2 || b.ClaimedBy != "third" {
 		t.Errorf("claimed by %q, taken %d, %v", b.ClaimedBy, b.Taken, err)
 	}
-	if err := errors.Join(r.claim.Lease(t.Context()), r.claim.Valid()); err != nil {
+	if err := r.claim.Lease(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.claim.Abandon()
-	valid := func() bool { return r.claim.Valid() == nil }
-	if !valid() {
+	if !lasts(r.claim) {
 		t.Error("the lease ends before its time")
 	}
 	_, err = s.client.Claim(t.Context(), client.ClaimOptions{Holder: "fourth"})
 	wantCode(t, "a claim under a lease", err, codes.FailedPrecondition)
 	r2 := <-second
-	if r2.err != nil || r2.claim.Clean || valid() {
-		t.Errorf("after the holder was cut off: clean %v, its lease lasts %v, %v", r2.claim.Clean, valid(), r2.err)
+	if r2.err != nil || r2.claim.Clean || lasts(r.claim) {
+		t.Errorf("after the holder was cut off: clean %v, its lease lasts %v, %v", r2.claim.Clean, lasts(r.claim), r2.err)
 	}
 	r2.claim.Close()
 }

@@ -1,0 +1,140 @@
+package aggregator
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner"
+)
+
+// Aggregator relays workers to a sink. Its methods may be called by many goroutines at once.
+type Aggregator struct {
+	cfg   Config
+	log   hclog.Logger
+	met   *counters
+	tide  *tide
+	fleet fleet
+	share share
+
+	strange chan struct{} // has one when the runtime has told of a worker that is not known
+	looking sync.Mutex    // one list at a time: an older one is never taken in after a newer one
+}
+
+// New returns an aggregator that does nothing before Run.
+func New(cfg Config) (*Aggregator, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
+	cfg.complete()
+	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1)}
+	a.fleet.byTask = map[driver.TaskID]*member{}
+	a.met = newCounters(a)
+	return a, nil
+}
+
+// Run relays until ctx ends. Then what is under way is finished as far as that takes no time, every claim is given back, so that another aggregator has it at once, and Run returns nil.
+func (a *Aggregator) Run(ctx context.Context) error {
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	a.fleet.tend = func(m *member) { tending.Go(func() { a.tend(ctx, m) }) }
+	a.log.Info("relaying", "name", a.cfg.Name)
+	tending.Go(func() { a.meet(ctx) })
+	wait := backoff{}
+	for {
+		err := a.look(ctx)
+		if err == nil {
+			a.fleet.reach(nil)
+			wait = backoff{}
+			err = driver.Events(ctx, a.cfg.Driver, workers, a.event)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.fleet.reach(err)
+		a.log.Warn("the runtime does not tell what happens", "error", err)
+		if !pause(ctx, wait.next(10*time.Second)) {
+			return nil
+		}
+	}
+}
+
+// workers selects the workers among what the provisioner's owner has.
+var workers = driver.ListOptions{Labels: map[string]string{provisioner.LabelRole: provisioner.RoleWorker}}
+
+// look takes in all workers that there are.
+func (a *Aggregator) look(ctx context.Context) error {
+	a.looking.Lock()
+	defer a.looking.Unlock()
+	asked := time.Now()
+	tasks, err := a.cfg.Driver.List(ctx, workers)
+	if err != nil {
+		return err
+	}
+	a.fleet.reconcile(tasks, asked, a.mine)
+	return nil
+}
+
+// mine reports whether the builds of an instance are relayed.
+func (a *Aggregator) mine(w *provisioner.Worker) bool {
+	if len(a.cfg.Instances) == 0 {
+		return true
+	}
+	for _, i := range a.cfg.Instances {
+		if i == w.Instance {
+			return true
+		}
+	}
+	return false
+}
+
+// event takes in what the runtime tells of one task. Of one that is new it tells no labels: they are asked for.
+func (a *Aggregator) event(ev driver.Event) error {
+	if a.fleet.changed(ev) {
+		return nil
+	}
+	if !ev.Removed {
+		select {
+		case a.strange <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// How long a strange worker waits for others that come with it, and how often all workers are asked for besides, so that an event that was lost does no harm for long.
+const (
+	meetTime   = 100 * time.Millisecond
+	againEvery = time.Minute
+)
+
+// meet takes in workers that are new.
+func (a *Aggregator) meet(ctx context.Context) {
+	again := time.NewTicker(againEvery)
+	defer again.Stop()
+	wait := backoff{}
+	for {
+		select {
+		case <-a.strange:
+			if !pause(ctx, meetTime) {
+				return
+			}
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		for err := a.look(ctx); err != nil; err = a.look(ctx) {
+			if ctx.Err() == nil {
+				a.log.Warn("the workers could not be listed; trying again", "error", err)
+			}
+			if !pause(ctx, wait.next(10*time.Second)) {
+				return
+			}
+		}
+		wait = backoff{}
+	}
+}

@@ -1,0 +1,134 @@
+package aggregator
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/aggregator/internal/transcript"
+	"github.com/wharfci/wharf/aggregator/sink"
+)
+
+// files brings the artifacts of a build to the sink, beside its lines and in their order.
+type files struct {
+	*relay
+	wake chan struct{}
+
+	mu   sync.Mutex
+	all  []transcript.Artifact
+	over bool // there will be no others
+}
+
+func newFiles(r *relay) *files { return &files{relay: r, wake: make(chan struct{}, 1)} }
+
+// add takes the artifacts that there are so far.
+func (f *files) add(all []transcript.Artifact) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(all) > len(f.all) {
+		f.all = append(f.all, all[len(f.all):]...)
+		f.poke()
+	}
+}
+
+// end says that there will be no others.
+func (f *files) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+	f.poke()
+}
+
+func (f *files) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next returns those from the n-th on, and whether there will be others.
+func (f *files) next(n int) (some []transcript.Artifact, over bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all[n:]), f.over
+}
+
+// run brings them all.
+func (f *files) run(ctx context.Context) error {
+	f.refused = nil
+	for n := 0; ; {
+		some, over := f.next(n)
+		if len(some) == 0 && over {
+			return nil
+		}
+		for i := range some {
+			if err := f.put(ctx, &some[i]); err != nil {
+				return err
+			}
+			n++
+		}
+		if len(some) > 0 {
+			continue
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// put brings one.
+func (f *files) put(ctx context.Context, a *transcript.Artifact) error {
+	done, err := f.renew.use(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.filed = false
+	var broken error // the source's
+	err = f.report.PutArtifact(ctx, sink.Artifact{
+		Name: a.Name, Size: a.Size, SHA256: a.SHA256, TestResults: a.TestResults,
+		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			r, w := io.Pipe()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, err := f.source.ReadArtifact(ctx, a.Step, a.Path, 0, w)
+				_ = w.CloseWithError(err)
+				if ctx.Err() == nil {
+					broken = err
+				}
+			}()
+			return &piped{r, func() { cancel(); <-ended }}, nil
+		},
+	})
+	f.filed = err == nil || errdefs.IsInvalidArgument(err)
+	switch {
+	case err == nil:
+		f.a.met.files.Inc()
+		return nil
+	case broken != nil:
+		return broken
+	case errdefs.IsInvalidArgument(err):
+		f.refuse(a, err)
+		return nil
+	}
+	return ofSink(err)
+}
+
+// piped is what comes out of a pipe.
+type piped struct {
+	*io.PipeReader
+	end func()
+}
+
+func (p *piped) Close() error {
+	err := p.PipeReader.Close()
+	p.end()
+	return err
+}

@@ -1,0 +1,160 @@
+package aggregator
+
+import (
+	"sync"
+	"time"
+
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner"
+)
+
+// fleet are the workers that there are, as the runtime tells.
+type fleet struct {
+	tend func(*member) // is called once of each that is to be relayed
+
+	mu     sync.Mutex
+	byTask map[driver.TaskID]*member
+	err    error // why the runtime does not tell
+}
+
+// member is a worker.
+type member struct {
+	task   driver.Task
+	worker provisioner.Worker
+	mine   bool
+
+	mu      sync.Mutex
+	state   driver.State
+	reason  string
+	removed bool
+	changed chan struct{} // closed, and replaced, when it has changed
+	since   time.Time     // when it was seen first
+	stand   standing
+}
+
+// standing is where the relay of a worker stands, for who asks.
+type standing struct {
+	held        bool
+	read, taken uint64 // entries of the journal that were read, and that the sink has
+}
+
+// standing returns where the relay stands.
+func (m *member) standing() standing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stand
+}
+
+// hold notes whether this aggregator has the claim.
+func (m *member) hold(held bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stand = standing{held: held}
+}
+
+// progress notes what was read, and what the sink has.
+func (m *member) progress(read, taken uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stand.read, m.stand.taken = read, taken
+}
+
+// now is where the worker stands, and what is closed when that has changed.
+func (m *member) now() (s driver.State, removed bool, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state, m.removed, m.changed
+}
+
+// why is what the runtime says of the state.
+func (m *member) why() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reason
+}
+
+// set takes in a state. A worker never goes back.
+func (m *member) set(s driver.State, reason string, removed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s < m.state || m.removed {
+		s = m.state
+	}
+	if s == m.state && removed == m.removed && reason == m.reason {
+		return
+	}
+	m.state, m.reason, m.removed = s, reason, m.removed || removed
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// reconcile takes in a list that was asked for at a time: what is not in it, and was known before, has been removed.
+func (f *fleet) reconcile(tasks []driver.Task, asked time.Time, mine func(*provisioner.Worker) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	there := map[driver.TaskID]bool{}
+	for _, t := range tasks {
+		there[t.ID] = true
+		if t.Incomplete {
+			continue
+		}
+		m := f.byTask[t.ID]
+		if m != nil {
+			m.set(t.State, t.Reason, false)
+			continue
+		}
+		w := provisioner.WorkerOf(t)
+		m = &member{task: t, worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now()}
+		f.byTask[t.ID] = m
+		if m.mine {
+			f.tend(m)
+		}
+	}
+	for id, m := range f.byTask {
+		if !there[id] && m.since.Before(asked) {
+			m.set(m.state, m.reason, true)
+			delete(f.byTask, id)
+		}
+	}
+}
+
+// changed takes in an event, and reports whether the task is known.
+func (f *fleet) changed(ev driver.Event) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byTask[ev.Task]
+	if m == nil {
+		return false
+	}
+	m.set(ev.State, ev.Reason, ev.Removed)
+	if ev.Removed {
+		delete(f.byTask, ev.Task)
+	}
+	return true
+}
+
+// reach notes whether the runtime tells.
+func (f *fleet) reach(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *fleet) reachable() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// all returns the workers that are relayed.
+func (f *fleet) all() []*member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*member
+	for _, m := range f.byTask {
+		if m.mine {
+			all = append(all, m)
+		}
+	}
+	return all
+}

@@ -1,0 +1,148 @@
+package aggregator
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wharfci/wharf/aggregator/sink"
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner"
+	"github.com/wharfci/wharf/worker/client"
+)
+
+// tend sees a worker through: it waits until it runs, claims it and relays it, and if it has ended before everything was relayed, says why.
+func (a *Aggregator) tend(ctx context.Context, m *member) {
+	var t tending
+	defer t.drop()
+	wait := backoff{}
+	for ctx.Err() == nil {
+		state, removed, changed := m.now()
+		switch {
+		case removed || state == driver.StateEnded:
+			a.conclude(ctx, m, &t)
+			return
+		case state != driver.StateRunning:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := a.serve(ctx, m, &t)
+		if t.done || ctx.Err() != nil {
+			return
+		}
+		if t.granted { // and lost since
+			wait, t.granted = backoff{}, false
+		}
+		next := wait.next(5 * time.Second)
+		a.log.Debug("a worker is not reached; trying again", "worker", m.worker.ID, "error", err, "in", next.String())
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-changed:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// tending is what is known of a worker beyond one claim of it.
+type tending struct {
+	done    bool // everything has been taken
+	granted bool // since it was looked at last
+	fence   uint64
+	report  sink.Report // stays from one claim to the next if nobody else had one between
+	begun   bool        // the sink knows that the build runs
+	claim   atomic.Pointer[client.Claim]
+}
+
+// until is the end of the turn.
+func (t *tending) until() time.Time {
+	if c := t.claim.Load(); c != nil {
+		return c.Until()
+	}
+	return time.Time{}
+}
+
+// take makes ready for a claim.
+func (t *tending) take(claim *client.Claim, build uint64, s sink.Sink) {
+	if t.report != nil && claim.Fence != t.fence+1 { // somebody else had it
+		t.drop()
+	}
+	t.granted, t.fence = true, claim.Fence
+	t.claim.Store(claim)
+	if t.report == nil {
+		t.begun = false
+		t.report = s.Open(build, sink.Turn{Fence: t.until, Clean: claim.Clean})
+	}
+}
+
+// drop closes what there is at the sink.
+func (t *tending) drop() {
+	if t.report != nil {
+		_ = t.report.Close()
+		t.report = nil
+	}
+}
+
+// serve claims a worker that runs, and relays it. It returns nil when everything has been taken.
+func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
+	c, err := client.Dial(m.worker.ID, client.Options{
+		Token: provisioner.Token(a.cfg.WorkerKey, m.worker.ID),
+		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+			return driver.Dial(ctx, a.cfg.Driver, m.task.ID, provisioner.Port)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Told: func(now client.Contest) { a.share.told(m, now) }})
+	defer a.share.forget(m)
+	if status.Code(err) == codes.FailedPrecondition {
+		t.done = true // whoever had the claim has released it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.met.claims.Inc()
+	if !claim.Clean {
+		a.met.takeovers.Inc()
+	}
+	a.log.Info("claimed a worker", "worker", m.worker.ID, "build", m.worker.Build, "fence", claim.Fence, "clean", claim.Clean)
+	t.take(claim, m.worker.Build, a.cfg.Sink)
+	m.hold(true)
+	defer m.hold(false)
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-claim.Lost():
+			cancel(client.ErrClaimLost)
+		case <-inner.Done():
+		}
+	}()
+	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report, filed: true}
+	err = r.run(inner)
+	if err == nil {
+		err = claim.Release(ctx, r.last)
+	}
+	switch {
+	case err == nil:
+		t.done = true
+		claim.Close()
+	case r.clean && r.filed:
+		claim.Pass(a.share.heir(m))
+	default:
+		claim.Abandon()
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package aggregator
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// counters are what is counted as it happens; the rest is looked at when somebody asks.
+type counters struct {
+	registry  *prometheus.Registry
+	lines     prometheus.Counter
+	avoided   prometheus.Counter
+	files     prometheus.Counter
+	claims    prometheus.Counter
+	takeovers prometheus.Counter
+	builds    *prometheus.CounterVec
+}
+
+func newCounters(a *Aggregator) *counters {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "wharf_aggregator_" + name, Help: help})
+	}
+	c := &counters{
+		registry:  prometheus.NewRegistry(),
+		lines:     counter("lines_total", "Lines that were sent to the sink."),
+		avoided:   counter("resends_avoided_total", "Lines that the sink had already when a build was taken up, and that were not sent again."),
+		files:     counter("artifacts_total", "Artifacts that the sink has taken."),
+		claims:    counter("claims_total", "Claims of workers that were granted."),
+		takeovers: counter("takeovers_total", "Of these, those of workers whose last holder had not given them back."),
+		builds:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wharf_aggregator_builds_total", Help: "Builds that were reported to their end, by state."}, []string{"state"}),
+	}
+	c.registry.MustRegister(c.lines, c.avoided, c.files, c.claims, c.takeovers, c.builds, fleetCollector{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return c
+}
+
+var (
+	lagDesc     = prometheus.NewDesc("wharf_aggregator_lag_entries", "Entries of a worker's journal that were read and that the sink has not confirmed, of workers that this aggregator has.", []string{"worker"}, nil)
+	workersDesc = prometheus.NewDesc("wharf_aggregator_workers", "Workers that this aggregator has the claim of.", nil, nil)
+	runtimeDesc = prometheus.NewDesc("wharf_aggregator_runtime_up", "1 if the runtime tells what happens.", nil, nil)
+	sinkDesc    = prometheus.NewDesc("wharf_aggregator_sink_up", "1 if the sink has taken what it was sent last.", nil, nil)
+)
+
+// fleetCollector tells where the workers stand.
+type fleetCollector struct{ a *Aggregator }
+
+// Describe is of prometheus.Collector.
+func (c fleetCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lagDesc, workersDesc, runtimeDesc, sinkDesc} {
+		ch <- d
+	}
+}
+
+// Collect is of prometheus.Collector.
+func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
+	held := 0
+	for _, m := range c.a.fleet.all() {
+		if s := m.standing(); s.held {
+			held++
+			ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(s.read-min(s.read, s.taken)), m.worker.ID)
+		}
+	}
+	up := func(err error) float64 {
+		if err != nil {
+			return 0
+		}
+		return 1
+	}
+	ch <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(held))
+	ch <- prometheus.MustNewConstMetric(runtimeDesc, prometheus.GaugeValue, up(c.a.fleet.reachable()))
+	ch <- prometheus.MustNewConstMetric(sinkDesc, prometheus.GaugeValue, up(c.a.tide.trouble()))
+}
+
+// Handler serves /healthz, /readyz and /metrics.
+func (a *Aggregator) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.met.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := a.fleet.reachable(); err != nil {
+			http.Error(w, "the runtime does not tell what happens: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if err := a.cfg.Sink.Ready(r.Context()); err != nil {
+			http.Error(w, "the sink does not answer: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	return mux
+}

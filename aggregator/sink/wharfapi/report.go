@@ -1,0 +1,142 @@
+package wharfapi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+
+	"github.com/wharfci/wharf/aggregator/sink"
+)
+
+// report is one build at wharf-api. See [sink.Report].
+type report struct {
+	sink   *Sink
+	build  uint64
+	turn   sink.Turn
+	dial   func(context.Context, string, string) (net.Conn, error)
+	rest   *rest
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	// What belongs to who writes lines.
+	conn   *grpc.ClientConn
+	stream *stream // nil while none is open
+	base   uint64  // how many lines there are before those of the stream
+	unsure bool    // lines may be under way
+	most   uint64  // how many there can be at most, if that is known; else 0
+
+	unsureFile bool // a file may be under way; belongs to who puts files
+
+	mu           sync.Mutex
+	unsureStatus bool // a state that is not final may be under way
+}
+
+// Lines returns how many lines wharf-api has.
+func (r *report) Lines(ctx context.Context) (uint64, error) {
+	if r.stream != nil {
+		r.broken()
+	}
+	n, err := r.rest.countLines(ctx, r.build)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.settle(ctx, func() (done, more bool, err error) {
+		if !r.unsure || r.most > 0 && n >= r.most {
+			return true, false, nil
+		}
+		now, err := r.rest.countLines(ctx, r.build)
+		more, n = now > n, now
+		return false, more, err
+	}); err != nil {
+		return 0, err
+	}
+	r.unsure, r.most, r.base = false, 0, n
+	return n, nil
+}
+
+// settleEvery is how often wharf-api is asked what has arrived of what may be under way: nothing tells.
+const settleEvery = 400 * time.Millisecond
+
+// settle looks again and again until it is done, or nothing more has come for the time of Options.Settle.
+func (r *report) settle(ctx context.Context, look func() (done, more bool, err error)) error {
+	last := time.Now()
+	for {
+		done, more, err := look()
+		if err != nil || done {
+			return err
+		}
+		if more {
+			last = time.Now()
+		}
+		if time.Since(last) >= r.sink.opts.Settle {
+			return nil
+		}
+		t := time.NewTimer(settleEvery)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Status returns the build's state. wharf-api tells which builds have not ended, and nothing of the others.
+func (r *report) Status(ctx context.Context) (sink.Status, error) {
+	builds, err := r.rest.active(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, b := range builds {
+		if b.ID == r.build {
+			return b.Status, nil
+		}
+	}
+	return sink.Ended, nil
+}
+
+// SetStatus sets the build's state.
+func (r *report) SetStatus(ctx context.Context, s sink.Status) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.rest.setStatus(ctx, r.build, s); err != nil {
+		r.unsureStatus = r.unsureStatus || !s.Final() && !refused(err)
+		return err
+	}
+	if !s.Final() || !r.unsureStatus {
+		return nil
+	}
+	err := r.settle(ctx, func() (done, more bool, err error) {
+		now, err := r.Status(ctx)
+		if err == nil && !now.Final() {
+			more = true
+			err = r.rest.setStatus(ctx, r.build, s)
+		}
+		return false, more, err
+	})
+	if err == nil {
+		r.unsureStatus = false
+	}
+	return err
+}
+
+// refused reports whether an error is wharf-api's own word that it has done nothing.
+func refused(err error) bool {
+	return errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) || errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
+}
+
+// Close ends the connections.
+func (r *report) Close() error {
+	r.cancel()
+	var err error
+	if r.conn != nil {
+		err = r.conn.Close()
+	}
+	r.rest.client.CloseIdleConnections()
+	return errors.Join(err)
+}

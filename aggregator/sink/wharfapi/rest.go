@@ -1,0 +1,264 @@
+package wharfapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/oauth2"
+
+	"github.com/wharfci/wharf/aggregator/sink"
+)
+
+// rest speaks the REST API.
+type rest struct {
+	base    *url.URL
+	token   oauth2.TokenSource
+	timeout time.Duration
+	client  *http.Client
+}
+
+// request is a call. Body is sent as it is.
+type request struct {
+	method, path string
+	query        url.Values
+	body         io.Reader
+	length       int64
+	contentType  string
+	progress     func(stalled func()) (stop func()) // for a body that takes its time; nil bounds the whole call
+}
+
+// call makes a call, and has read, if that is not nil, take the answer. Errors are classified.
+func (r *rest) call(ctx context.Context, req request, read func(io.Reader) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := func() {
+		cancel(errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("wharf-api does not answer within %s", r.timeout)))
+	}
+	if req.progress != nil {
+		defer req.progress(stalled)()
+	} else {
+		t := time.AfterFunc(r.timeout, stalled)
+		defer t.Stop()
+		if inner := read; inner != nil { // a long answer may take its time, if it goes on
+			read = func(body io.Reader) error { return inner(&lively{body, t, r.timeout}) }
+		}
+	}
+	err := r.try(ctx, req, read)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return fmt.Errorf("wharf-api: %s %s: %w", req.method, req.path, err)
+	}
+	return nil
+}
+
+// lively puts a timer off with every read.
+type lively struct {
+	io.Reader
+	timer *time.Timer
+	by    time.Duration
+}
+
+func (l *lively) Read(p []byte) (int, error) {
+	l.timer.Reset(l.by)
+	return l.Reader.Read(p)
+}
+
+func (r *rest) try(ctx context.Context, req request, read func(io.Reader) error) error {
+	u := *r.base
+	u.Path, u.RawQuery = req.path, req.query.Encode()
+	hr, err := http.NewRequestWithContext(ctx, req.method, u.String(), req.body)
+	if err != nil {
+		return err
+	}
+	if req.body != nil {
+		hr.ContentLength = req.length
+		hr.Header.Set("Content-Type", req.contentType)
+	}
+	hr.Header.Set("Accept", "application/json")
+	if r.token != nil {
+		t, err := r.token.Token()
+		if err != nil {
+			return errdefs.ErrUnauthenticated.WithMessage("there is no token: " + err.Error())
+		}
+		t.SetAuthHeader(hr)
+	}
+	res, err := r.client.Do(hr)
+	if err != nil {
+		return unwrapped(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return problem(res)
+	}
+	if read != nil {
+		err = read(res.Body)
+	}
+	// The rest is read so that the connection can be used again.
+	_, rest := io.CopyN(io.Discard, res.Body, 64<<10)
+	if err == nil && rest != nil && !errors.Is(rest, io.EOF) {
+		err = rest
+	}
+	return err
+}
+
+// unwrapped is an error of the client without method and URL, which the caller tells.
+func unwrapped(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return errdefs.ErrUnavailable.WithMessage(err.Error())
+}
+
+// problem is the error that an answer stands for, with wharf-api's own words.
+func problem(res *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(res.Body, 16<<10))
+	words := strings.TrimSpace(string(text))
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); strings.HasSuffix(kind, "json") {
+		var p struct{ Title, Detail string }
+		if json.Unmarshal(text, &p) == nil && p.Title+p.Detail != "" {
+			words = strings.TrimPrefix(p.Title+": "+p.Detail, ": ")
+		}
+	}
+	if len(words) > 500 {
+		words = words[:500] + " …"
+	}
+	words = strings.TrimSuffix(res.Status+": "+strings.ToValidUTF8(words, "?"), ": ")
+	class := errdefs.ErrUnavailable
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		return errdefs.ErrUnauthenticated.WithMessage(words)
+	case http.StatusForbidden:
+		return errdefs.ErrPermissionDenied.WithMessage(words)
+	case http.StatusNotFound:
+		return errdefs.ErrNotFound.WithMessage(words)
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return errdefs.ErrInvalidArgument.WithMessage(words)
+	}
+	return class.WithMessage(words)
+}
+
+// into decodes an answer.
+func into(v any) func(io.Reader) error {
+	return func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(v); err != nil {
+			return fmt.Errorf("the answer cannot be read: %w", err)
+		}
+		return nil
+	}
+}
+
+// setStatus sets the state of a build.
+func (r *rest) setStatus(ctx context.Context, build uint64, s sink.Status) error {
+	body, err := json.Marshal(map[string]sink.Status{"status": s})
+	if err != nil {
+		return err
+	}
+	return r.call(ctx, request{method: http.MethodPut, path: of(build, "status"), body: bytes.NewReader(body), length: int64(len(body)), contentType: "application/json"}, nil)
+}
+
+// of is the path of something of a build.
+func of(build uint64, what string) string {
+	return "/api/build/" + strconv.FormatUint(build, 10) + "/" + what
+}
+
+// countLines counts the lines that are stored of a build.
+func (r *rest) countLines(ctx context.Context, build uint64) (n uint64, err error) {
+	err = r.call(ctx, request{method: http.MethodGet, path: of(build, "log")}, func(body io.Reader) (err error) {
+		n, err = countElements(body)
+		return err
+	})
+	return n, err
+}
+
+// countElements counts the elements of a JSON array, of which it keeps none; null is an empty one.
+func countElements(body io.Reader) (n uint64, err error) {
+	dec := json.NewDecoder(body)
+	open, err := dec.Token()
+	if err == nil && open == nil {
+		return 0, nil
+	}
+	if err == nil && open != json.Delim('[') {
+		err = fmt.Errorf("it begins with %v", open)
+	}
+	var element json.RawMessage
+	for ; err == nil && dec.More(); n++ {
+		element = element[:0]
+		err = dec.Decode(&element)
+	}
+	if err == nil {
+		_, err = dec.Token()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the list of lines cannot be read: %w", err)
+	}
+	return n, nil
+}
+
+// files returns the names of the files that are stored of a build.
+func (r *rest) files(ctx context.Context, build uint64) (map[string]bool, error) {
+	var answer struct {
+		List []struct{ FileName string }
+	}
+	if err := r.call(ctx, request{method: http.MethodGet, path: of(build, "artifact")}, into(&answer)); err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, a := range answer.List {
+		names[a.FileName] = true
+	}
+	return names, nil
+}
+
+// active returns the builds that have not ended.
+func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
+	type element struct {
+		BuildID     uint64 `json:"buildId"`
+		Status      sink.Status
+		ScheduledOn *time.Time
+		WorkerID    *string `json:"workerId"`
+	}
+	seen := map[uint64]bool{}
+	var all []sink.Build
+	for offset := 0; ; {
+		var answer struct {
+			List       []element
+			TotalCount int
+		}
+		q := url.Values{"status": {string(sink.Scheduling), string(sink.Running)}, "limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(offset)}}
+		if err := r.call(ctx, request{method: http.MethodGet, path: "/api/build", query: q}, into(&answer)); err != nil {
+			return nil, err
+		}
+		for _, e := range answer.List {
+			if seen[e.BuildID] || e.Status.Final() { // it has moved between two pages
+				continue
+			}
+			seen[e.BuildID] = true
+			b := sink.Build{ID: e.BuildID, Status: e.Status}
+			if e.ScheduledOn != nil {
+				b.Scheduled = *e.ScheduledOn
+			}
+			if e.WorkerID != nil {
+				b.Worker = *e.WorkerID
+			}
+			all = append(all, b)
+		}
+		offset += len(answer.List)
+		if len(answer.List) == 0 || offset >= answer.TotalCount {
+			return all, nil
+		}
+	}
+}
