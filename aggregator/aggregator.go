@@ -2,7 +2,9 @@ package aggregator
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,8 @@ type Aggregator struct {
 	fleet fleet
 	share share
 
+	id      string        // names this one on the runtime
+	copying chan struct{} // a turn for each copy of what a worker has left
 	strange chan struct{} // has one when the runtime has told of a worker that is not known
 	looking sync.Mutex    // one list at a time: an older one is never taken in after a newer one
 }
@@ -31,7 +35,7 @@ func New(cfg Config) (*Aggregator, error) {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
 	cfg.complete()
-	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1)}
+	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
 	a.fleet.byTask = map[driver.TaskID]*member{}
 	a.met = newCounters(a)
 	return a, nil

@@ -27,6 +27,8 @@ type Config struct {
 	Name string
 	// Instances are the instances of wharf-api whose builds are relayed; none is all.
 	Instances []string
+	// Scratch is a directory for copies of what workers have left that do not run any more, a few at a time; empty is the system's.
+	Scratch string
 	// Log takes what happens; nil is nothing.
 	Log hclog.Logger
 }
@@ -60,6 +62,9 @@ func (c *Config) complete() {
 		c.Log = hclog.NewNullLogger()
 	}
 }
+
+// copies is how many copies of what workers have left there are at once.
+const copies = 4
 
 // Bounds of what others may take.
 const (

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,44 @@ type member struct {
 	removed bool
 	changed chan struct{} // closed, and replaced, when it has changed
 	since   time.Time     // when it was seen first
+	started time.Time     // when it was first seen to run, or to be started
+	notes   []note
 	stand   standing
+}
+
+// note is what the runtime said of a worker's state.
+type note struct {
+	at     time.Time
+	reason string
+}
+
+// mostNotes is how many are kept.
+const mostNotes = 10
+
+// told are the notes, the oldest first.
+func (m *member) told() []note {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.notes)
+}
+
+// startedAt is when it was first seen to have been started; zero if it has not.
+func (m *member) startedAt() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.started
+}
+
+// observe keeps what is told. The member is locked.
+func (m *member) observe() {
+	if m.started.IsZero() && m.state >= driver.StateStarting && m.state <= driver.StateRunning {
+		m.started = time.Now()
+	}
+	if m.reason == "" || len(m.notes) > 0 && m.notes[len(m.notes)-1].reason == m.reason {
+		return
+	}
+	m.notes = append(m.notes, note{time.Now(), m.reason})
+	m.notes = m.notes[max(0, len(m.notes)-mostNotes):]
 }
 
 // standing is where the relay of a worker stands, for who asks.
@@ -66,13 +104,6 @@ func (m *member) now() (s driver.State, removed bool, changed <-chan struct{}) {
 	return m.state, m.removed, m.changed
 }
 
-// why is what the runtime says of the state.
-func (m *member) why() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.reason
-}
-
 // set takes in a state. A worker never goes back.
 func (m *member) set(s driver.State, reason string, removed bool) {
 	m.mu.Lock()
@@ -84,6 +115,7 @@ func (m *member) set(s driver.State, reason string, removed bool) {
 		return
 	}
 	m.state, m.reason, m.removed = s, reason, m.removed || removed
+	m.observe()
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
@@ -105,6 +137,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time, mine func(*provi
 		}
 		w := provisioner.WorkerOf(t)
 		m = &member{task: t, worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now()}
+		m.observe()
 		f.byTask[t.ID] = m
 		if m.mine {
 			f.tend(m)
@@ -131,6 +164,18 @@ func (f *fleet) changed(ev driver.Event) bool {
 		delete(f.byTask, ev.Task)
 	}
 	return true
+}
+
+// again reports whether the build of a worker is another worker's now.
+func (f *fleet) again(m *member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.byTask {
+		if o != m && o.worker.ID == m.worker.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // reach notes whether the runtime tells.

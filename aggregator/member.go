@@ -3,7 +3,7 @@ package aggregator
 import (
 	"context"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -60,15 +60,26 @@ type tending struct {
 	fence   uint64
 	report  sink.Report // stays from one claim to the next if nobody else had one between
 	begun   bool        // the sink knows that the build runs
-	claim   atomic.Pointer[client.Claim]
+
+	mu    sync.Mutex
+	lease lease // the one that counts now
+}
+
+// hold makes a lease the one that counts.
+func (t *tending) hold(l lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lease = l
 }
 
 // until is the end of the turn.
 func (t *tending) until() time.Time {
-	if c := t.claim.Load(); c != nil {
-		return c.Until()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lease == nil {
+		return time.Time{}
 	}
-	return time.Time{}
+	return t.lease.Until()
 }
 
 // take makes ready for a claim.
@@ -77,7 +88,7 @@ func (t *tending) take(claim *client.Claim, build uint64, s sink.Sink) {
 		t.drop()
 	}
 	t.granted, t.fence = true, claim.Fence
-	t.claim.Store(claim)
+	t.hold(claim)
 	if t.report == nil {
 		t.begun = false
 		t.report = s.Open(build, sink.Turn{Fence: t.until, Clean: claim.Clean})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -191,14 +192,16 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	if t.State == journal.Succeeded {
 		state = sink.Completed
 	}
-	var tail []string
-	if !t.State.Final() {
-		tail = r.over()
-	}
-	tail = append(tail, r.refused...)
 	// What the sink has beyond the transcript is the beginning of this.
+	tail, skip := r.refused, int(f.have-min(f.have, t.Lines))
+	if !t.State.Final() {
+		tail = append(r.over(), r.refused...)
+		if skip, err = r.verdictLines(ctx); err != nil {
+			return ofSink(err)
+		}
+	}
 	r.clean = false
-	for skip := int(min(f.have-min(f.have, t.Lines), uint64(len(tail)))); skip < len(tail); skip++ {
+	for ; skip < len(tail); skip++ {
 		line := sink.Line{Time: time.Now(), Text: transcript.Clean([]byte(transcript.Own + tail[skip]))}
 		if err := r.report.Append(ctx, f.at, []sink.Line{line}); err != nil {
 			return ofSink(err)
@@ -217,6 +220,20 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	r.a.met.builds.WithLabelValues(string(state)).Inc()
 	r.a.log.Info("relayed a build", "worker", r.m.worker.ID, "build", r.m.worker.Build, "lines", f.at, "state", state)
 	return nil
+}
+
+// verdict begins the first line of those that say how a build has ended whose journal does not.
+const verdictWords = "the build has failed: "
+
+// verdictLines is how many of these lines the sink has: of a journal of which a part is missing, its number of lines does not tell.
+func (r *relay) verdictLines(ctx context.Context) (int, error) {
+	last, err := r.report.Last(ctx)
+	for i := len(last) - 1; i >= 0; i-- {
+		if strings.HasPrefix(last[i], transcript.Own+verdictWords) {
+			return len(last) - i, err
+		}
+	}
+	return 0, err
 }
 
 // refuse notes that the sink does not take an artifact.

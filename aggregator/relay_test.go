@@ -14,10 +14,10 @@ import (
 // A build's lines, artifacts and states arrive, and its worker is released.
 func TestRelay(t *testing.T) {
 	w := newWorld(t, wharfapitest.Options{})
-	early := w.add(1)
+	early := w.add(1).start()
 	early.print("before there is an aggregator", "", "\x1b[1mbold\x1b[0m")
 	w.aggregator("one", nil)
-	late := w.add(2)
+	late := w.add(2).start()
 	late.print("after")
 	w.until(1, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 3 && b.Status == "Running" })
 	w.until(2, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 1 })
@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 	var printing sync.WaitGroup
 	var all []*fakeWorker
 	for i := range 8 {
-		f := w.add(uint64(i + 1))
+		f := w.add(uint64(i + 1)).start()
 		all = append(all, f)
 		printing.Go(func() {
 			for range 20 {

@@ -1,11 +1,170 @@
 package aggregator
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
 
-// conclude says in the sink how a worker has ended of which not everything was relayed.
+	"github.com/containerd/errdefs"
+
+	"github.com/wharfci/wharf/aggregator/sink"
+	"github.com/wharfci/wharf/provisioner"
+)
+
+// claimTime is how long who had the claim of a worker may act on it after that has ended: the lease that a worker grants.
+const claimTime = 3 * time.Second
+
+// verdict says at the sink how a build has ended whose worker cannot any more.
+type verdict struct {
+	*Aggregator
+	m     *member
+	t     *tending
+	seen  time.Time // when it was seen to have ended
+	found *autopsy
+	turn  *turn
+}
+
+// conclude sees to it that the sink knows how a worker's build has ended, and removes the worker. It returns when that is done, by whomever.
 func (a *Aggregator) conclude(ctx context.Context, m *member, t *tending) {
-	if t.done {
-		return
+	v := &verdict{Aggregator: a, m: m, t: t, seen: time.Now(), turn: &turn{a: a, m: m}}
+	wait := backoff{}
+	for !t.done && ctx.Err() == nil {
+		err := v.reach(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		next := wait.next(10 * time.Second)
+		a.log.Warn("how a build has ended whose worker cannot say it is not reported yet; trying again", "worker", m.worker.ID, "build", m.worker.Build, "error", err, "in", next.Round(time.Millisecond).String())
+		pause(ctx, next)
 	}
-	a.log.Warn("a worker has ended before everything was relayed", "worker", m.worker.ID)
+}
+
+// reach reports it, unless another does, or there is nothing to report.
+func (v *verdict) reach(ctx context.Context) (err error) {
+	if v.found == nil {
+		if v.found, err = v.examine(ctx, v.m); err != nil {
+			return err
+		}
+	}
+	if v.found.released || v.fleet.again(v.m) {
+		return nil // by whoever had the claim; or the build is being built again
+	}
+	left := make(chan recovered, 1)
+	copying, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { left <- v.salvage(copying) }()
+	defer func() {
+		stop()
+		if l := <-left; l.remains != nil {
+			l.remains.remove()
+		}
+	}()
+	ran := !v.m.startedAt().IsZero() || !v.found.result.Started.IsZero()
+	own := time.Now().Before(v.t.until()) // nobody else can have had the claim since
+	if ran && !own && !pause(ctx, claimTime-time.Since(v.seen)) {
+		return context.Cause(ctx)
+	}
+	over := false
+	first, err := v.turn.take(ctx, func() bool {
+		_, removed, _ := v.m.now()
+		over = removed && !v.found.gone
+		return over
+	})
+	if err != nil || over { // who had the turn has removed the worker, so it is done
+		return err
+	}
+	if !own || !first {
+		v.t.drop()
+	}
+	v.t.hold(v.turn)
+	if v.t.report == nil {
+		v.t.report = v.cfg.Sink.Open(v.m.worker.Build, sink.Turn{Fence: v.t.until, Clean: first && !ran})
+	}
+	now, err := v.t.report.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Final() {
+		if first { // whoever had the claim has said it
+			return v.turn.end(ctx)
+		}
+		return v.clear(ctx) // whoever had the turn has
+	}
+	l := <-left
+	left <- recovered{}
+	if l.err != nil {
+		return l.err
+	}
+	defer l.remains.remove()
+	return v.pronounce(ctx, l.remains, l.missing)
+}
+
+// recovered is what a worker has left.
+type recovered struct {
+	remains *remains
+	missing error // why there is nothing, though there should be
+	err     error
+}
+
+// How often it is tried to copy what a worker has left, before its build is reported without.
+const copyTries = 3
+
+// salvage copies what the worker has left.
+func (v *verdict) salvage(ctx context.Context) recovered {
+	if v.found.gone {
+		return recovered{remains: &remains{}}
+	}
+	wait := backoff{}
+	for tries := 1; ; tries++ {
+		r, err := v.recover(ctx, v.m)
+		switch {
+		case err == nil:
+			return recovered{remains: r}
+		case ctx.Err() != nil:
+			return recovered{err: context.Cause(ctx)}
+		case tries == copyTries || errdefs.IsNotFound(err):
+			return recovered{remains: &remains{}, missing: err}
+		}
+		pause(ctx, wait.next(time.Second))
+	}
+}
+
+// pronounce relays what is left of the journal, and says how the build has ended.
+func (v *verdict) pronounce(ctx context.Context, left *remains, missing error) error {
+	v.log.Warn("a worker has ended before its build was relayed", "worker", v.m.worker.ID, "build", v.m.worker.Build, "result", v.found.result, "removed", v.found.gone)
+	r := &relay{
+		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), report: v.t.report, taken: func(uint64, bool) {}, filed: true,
+		over: func() []string {
+			words := v.found.words(v.m)
+			if err := errors.Join(missing, left.damage); err != nil {
+				words = append(words, shortened(fmt.Sprintf("what the build printed last may be missing here: %v", err)))
+			}
+			return words
+		},
+	}
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	v.met.verdicts.Inc()
+	return v.clear(ctx)
+}
+
+// removeBound is how long it may take to remove a worker.
+const removeBound = time.Minute
+
+// clear removes the worker, and what stands for the turn last: as long as that is there, what is left of the worker is known to be reported.
+func (v *verdict) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, removeBound)
+	defer cancel()
+	d := v.cfg.Driver
+	if err := d.Remove(ctx, v.m.task.ID); err != nil {
+		return err
+	}
+	if volume := provisioner.VolumeOf(v.m.task); volume != "" {
+		if err := d.RemoveVolume(ctx, volume); err != nil {
+			return err
+		}
+	}
+	return v.turn.end(ctx)
 }

@@ -1,8 +1,10 @@
 package aggregator_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,6 +53,8 @@ type fakeWorker struct {
 	task  driver.TaskID
 	dir   string
 
+	volume driver.VolumeID
+
 	mu      sync.Mutex
 	journal *journal.Writer
 	log     *journal.Log
@@ -73,7 +77,7 @@ func newWorld(t testing.TB, opts wharfapitest.Options) *world {
 	return w
 }
 
-// add makes a worker, and starts it.
+// add makes a worker.
 func (w *world) add(build uint64) *fakeWorker {
 	w.t.Helper()
 	w.api.Add(build)
@@ -88,20 +92,43 @@ func (w *world) add(build uint64) *fakeWorker {
 	w.mu.Lock()
 	w.workers[f.id] = f
 	w.mu.Unlock()
+	if f.volume, err = w.driver.CreateVolume(w.t.Context(), driver.VolumeSpec{Name: f.id}); err != nil {
+		w.t.Fatal(err)
+	}
 	f.task, err = w.driver.Create(w.t.Context(), driver.TaskSpec{
 		Name: f.id, Container: driver.Container{Image: "worker", Args: []string{f.id}},
 		Labels: map[string]string{
 			provisioner.LabelRole: provisioner.RoleWorker, provisioner.LabelWorker: f.id,
-			provisioner.LabelInstance: instance, provisioner.LabelBuild: strconv.FormatUint(build, 10),
+			"volume": string(f.volume), provisioner.LabelInstance: instance, provisioner.LabelBuild: strconv.FormatUint(build, 10),
 		},
 	})
-	if err == nil {
-		err = w.driver.Start(w.t.Context(), f.task)
-	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return f
+}
+
+// start starts it.
+func (f *fakeWorker) start() *fakeWorker {
+	f.w.t.Helper()
+	if err := f.w.driver.Start(f.w.t.Context(), f.task); err != nil {
+		f.w.t.Fatal(err)
+	}
+	return f
+}
+
+// kill kills it: what it has kept is in its volume.
+func (f *fakeWorker) kill() {
+	f.w.t.Helper()
+	f.log.Flush()
+	f.journal.Fail(errors.New("killed"))
+	var buf bytes.Buffer
+	out := tar.NewWriter(&buf)
+	err := out.AddFS(os.DirFS(filepath.Dir(f.dir)))
+	if err := errors.Join(err, out.Close(), f.w.driver.CopyIn(f.w.t.Context(), driver.CopyInOptions{Place: driver.Place{Volume: f.volume}, Path: "/", Tar: &buf})); err != nil {
+		f.w.t.Fatal(err)
+	}
+	close(f.dead)
 }
 
 // run is the program of a worker: it serves its journal until that was taken.

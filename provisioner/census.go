@@ -27,7 +27,7 @@ func (f *fleet) census() (live []candidate, dead map[string]bool) {
 	defer f.mu.Unlock()
 	dead = map[string]bool{}
 	for id := range f.gone {
-		dead[markOf(id)] = true
+		dead[MarkOf(id)] = true
 	}
 	live = make([]candidate, 0, len(f.byID))
 	for id, m := range f.byID {

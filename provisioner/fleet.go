@@ -103,7 +103,7 @@ func (f *fleet) addLocked(t driver.Task) *member {
 	if m := f.byTask[t.ID]; m != nil {
 		return m
 	}
-	m := &member{task: t, worker: WorkerOf(t), mark: markOf(t.ID), seen: time.Now(), old: !f.loaded, met: t.State > driver.StateCreated}
+	m := &member{task: t, worker: WorkerOf(t), mark: MarkOf(t.ID), seen: time.Now(), old: !f.loaded, met: t.State > driver.StateCreated}
 	m.started = m.old && t.State != driver.StateCreated && !t.Incomplete // also if its node does not answer
 	m.project, m.limits = projectKey(&m.worker), f.limits(&m.worker)
 	if old := f.byID[m.worker.ID]; old != nil { // its removal has not been told yet

@@ -23,6 +23,8 @@ const (
 	// LabelInstance and LabelBuild say which build it is for.
 	LabelInstance = "instance"
 	LabelBuild    = "build"
+	// LabelTask says, by [MarkOf], which task of a worker it is for: one that is asked for again is another task.
+	LabelTask = "task"
 
 	labelProject     = "project"
 	labelGroup       = "group"
@@ -35,7 +37,6 @@ const (
 	labelVolume      = "volume" // the ID of a task's volume
 	labelBy          = "by"     // the provisioner that took a slot
 	labelLimit       = "limit"  // what a slot counts against
-	labelTask        = "task"   // the task that a slot is for
 	labelReason      = "reason" // why a worker could not be started
 )
 
@@ -44,6 +45,8 @@ const (
 	RoleWorker = "worker" // a task, and its volume
 	roleSlot   = "slot"   // a volume that stands for the right to run
 	roleNote   = "note"   // a volume whose labels say why a worker could not be started
+	// RoleVerdict is a volume that stands for the right to say how a worker's build has ended that cannot say it itself.
+	RoleVerdict = "verdict"
 )
 
 const maxLabel = 200

@@ -11,7 +11,7 @@ import (
 // A worker that the runtime refuses to start is stopped, and the runtime keeps only that. Why is kept beside it, in the labels of an empty volume.
 
 func notesOf(id string, task driver.TaskID) driver.ListOptions {
-	return driver.ListOptions{Labels: map[string]string{LabelRole: roleNote, LabelWorker: id, labelTask: markOf(task)}}
+	return driver.ListOptions{Labels: map[string]string{LabelRole: roleNote, LabelWorker: id, LabelTask: MarkOf(task)}}
 }
 
 // refuse ends a worker that cannot be started.
@@ -35,13 +35,18 @@ func (p *Provisioner) refusal(ctx context.Context, m *member) string {
 	if known := p.fleet.refusalOf(m); known != "" {
 		return known
 	}
-	notes, err := p.cfg.Driver.ListVolumes(ctx, notesOf(m.worker.ID, m.task.ID))
+	why, err := Refusal(ctx, p.cfg.Driver, m.worker.ID, m.task.ID)
 	if err != nil {
 		p.log.Warn("it is not known whether a worker was refused", "worker", m.worker.ID, "error", err)
-		return ""
 	}
-	for _, note := range notes {
-		return gather(note.Labels, labelReason)
+	return why
+}
+
+// Refusal returns why the runtime did not start a worker that a provisioner has ended for that; empty if there was no such reason.
+func Refusal(ctx context.Context, d driver.Driver, id string, task driver.TaskID) (string, error) {
+	notes, err := d.ListVolumes(ctx, notesOf(id, task))
+	if err != nil || len(notes) == 0 {
+		return "", err
 	}
-	return ""
+	return gather(notes[0].Labels, labelReason), nil
 }

@@ -37,14 +37,14 @@ func (p *Provisioner) slots(ctx context.Context) ([]slot, error) {
 	all := make([]slot, 0, len(volumes))
 	for _, v := range volumes {
 		if _, leaving := p.freeing.Load(v.ID); !leaving {
-			all = append(all, slot{v.ID, v.Labels[labelLimit], v.Labels[labelTask], v.Labels[labelBy], v.Labels[LabelWorker]})
+			all = append(all, slot{v.ID, v.Labels[labelLimit], v.Labels[LabelTask], v.Labels[labelBy], v.Labels[LabelWorker]})
 		}
 	}
 	return all, nil
 }
 
-// markOf is how a slot names its task: a build that is asked for again has the same worker, and never the same task.
-func markOf(id driver.TaskID) string {
+// MarkOf is how a volume names the task that it is for, see [LabelTask]: a build that is asked for again has the same worker, and never the same task.
+func MarkOf(id driver.TaskID) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])
 }
@@ -55,7 +55,7 @@ func random() string { return strings.ToLower(rand.Text()[:16]) }
 // take makes the slots of a worker. What was made is returned with an error too.
 func (p *Provisioner) take(ctx context.Context, c *candidate) (took []slot, err error) {
 	for _, l := range c.limits {
-		labels := map[string]string{LabelRole: roleSlot, LabelWorker: c.id, labelTask: c.mark, labelLimit: l.name, labelBy: p.id}
+		labels := map[string]string{LabelRole: roleSlot, LabelWorker: c.id, LabelTask: c.mark, labelLimit: l.name, labelBy: p.id}
 		id, err := p.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: "slot-" + l.name + "-" + random(), Labels: labels})
 		if err != nil {
 			return took, fmt.Errorf("take a slot for worker %s: %w", c.id, err)

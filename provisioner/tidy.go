@@ -90,14 +90,14 @@ func (f *failures) add(err error) {
 // orphanVolumes removes volumes of workers that are not there, or that have another. The workers have just been asked for.
 func (p *Provisioner) orphanVolumes(ctx context.Context, now time.Time) error {
 	var left []driver.Volume
-	for _, role := range []string{RoleWorker, roleNote} {
+	for _, role := range []string{RoleWorker, roleNote, RoleVerdict} {
 		volumes, err := p.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{LabelRole: role}})
 		if err != nil {
 			return err
 		}
 		for _, v := range volumes {
 			task, there := p.fleet.task(v.Labels[LabelWorker])
-			belongs := there && (v.ID == VolumeOf(task) || v.Labels[labelTask] == markOf(task.ID))
+			belongs := there && (v.ID == VolumeOf(task) || v.Labels[LabelTask] == MarkOf(task.ID))
 			if !belongs && now.Sub(v.Created) > orphanAge {
 				left = append(left, v)
 			}

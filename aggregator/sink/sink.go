@@ -41,6 +41,9 @@ type Line struct {
 // MaxLine is the most bytes that a line may have.
 const MaxLine = 1 << 20
 
+// LastLines is how many lines Report.Last returns at most.
+const LastLines = 200
+
 // Artifact is a file that a build has left.
 type Artifact struct {
 	// Name is a file name without directories. It is the build's only artifact of that name.
@@ -92,6 +95,8 @@ type Sink interface {
 type Report interface {
 	// Lines returns how many lines the sink has of the build, when all that was written before has arrived or will not any more, as far as can be known.
 	Lines(context.Context) (uint64, error)
+	// Last returns the texts of the last lines that the sink has of the build, LastLines of them at most, the oldest first.
+	Last(context.Context) ([]string, error)
 	// Append writes lines behind the first at ones, which the sink has or has been written. They are under way when it returns, and the slice and what it holds may be used again. After an
 	// error, only Lines tells what has arrived.
 	Append(ctx context.Context, at uint64, lines []Line) error

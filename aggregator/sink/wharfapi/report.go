@@ -59,6 +59,11 @@ func (r *report) Lines(ctx context.Context) (uint64, error) {
 	return n, nil
 }
 
+// Last returns the texts of the last lines.
+func (r *report) Last(ctx context.Context) ([]string, error) {
+	return r.rest.lastLines(ctx, r.build, sink.LastLines)
+}
+
 // settleEvery is how often wharf-api is asked what has arrived of what may be under way: nothing tells.
 const settleEvery = 400 * time.Millisecond
 

@@ -177,35 +177,64 @@ func of(build uint64, what string) string {
 
 // countLines counts the lines that are stored of a build.
 func (r *rest) countLines(ctx context.Context, build uint64) (n uint64, err error) {
-	err = r.call(ctx, request{method: http.MethodGet, path: of(build, "log")}, func(body io.Reader) (err error) {
-		n, err = countElements(body)
-		return err
+	err = r.eachLine(ctx, build, func(json.RawMessage) error {
+		n++
+		return nil
 	})
 	return n, err
 }
 
-// countElements counts the elements of a JSON array, of which it keeps none; null is an empty one.
-func countElements(body io.Reader) (n uint64, err error) {
+// lastLines returns the texts of the last lines that are stored of a build.
+func (r *rest) lastLines(ctx context.Context, build uint64, most int) (last []string, err error) {
+	var raw []json.RawMessage
+	err = r.eachLine(ctx, build, func(line json.RawMessage) error {
+		if len(raw) >= 2*most {
+			raw = append(raw[:0], raw[most:]...)
+		}
+		raw = append(raw, bytes.Clone(line))
+		return nil
+	})
+	for _, line := range raw[max(0, len(raw)-most):] {
+		var l struct{ Message string }
+		if err == nil {
+			err = json.Unmarshal(line, &l)
+		}
+		last = append(last, l.Message)
+	}
+	return last, err
+}
+
+// eachLine calls f with every line that is stored of a build, which is good until f returns. None is kept.
+func (r *rest) eachLine(ctx context.Context, build uint64, f func(json.RawMessage) error) error {
+	return r.call(ctx, request{method: http.MethodGet, path: of(build, "log")}, func(body io.Reader) error {
+		if err := eachElement(body, f); err != nil {
+			return fmt.Errorf("the list of lines cannot be read: %w", err)
+		}
+		return nil
+	})
+}
+
+// eachElement calls f with every element of a JSON array; null is an empty one.
+func eachElement(body io.Reader, f func(json.RawMessage) error) error {
 	dec := json.NewDecoder(body)
 	open, err := dec.Token()
 	if err == nil && open == nil {
-		return 0, nil
+		return nil
 	}
 	if err == nil && open != json.Delim('[') {
 		err = fmt.Errorf("it begins with %v", open)
 	}
 	var element json.RawMessage
-	for ; err == nil && dec.More(); n++ {
+	for err == nil && dec.More() {
 		element = element[:0]
-		err = dec.Decode(&element)
+		if err = dec.Decode(&element); err == nil {
+			err = f(element)
+		}
 	}
 	if err == nil {
 		_, err = dec.Token()
 	}
-	if err != nil {
-		return 0, fmt.Errorf("the list of lines cannot be read: %w", err)
-	}
-	return n, nil
+	return err
 }
 
 // files returns the names of the files that are stored of a build.

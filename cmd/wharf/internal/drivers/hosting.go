@@ -41,7 +41,32 @@ func OpenHosting(ctx context.Context, name, account string, key []byte) (*Hostin
 	if err != nil {
 		return nil, errors.Join(err, builds.Driver.Close())
 	}
-	workers := *u
+	h := &Hosting{Builds: builds}
+	workers := ofWorkers(u)
+	d, err := h.open(workers, u, account, key)
+	if err != nil {
+		return nil, errors.Join(err, builds.Driver.Close())
+	}
+	h.Workers = &Opened{Driver: d, URL: written(workers), Capabilities: builds.Capabilities}
+	return h, nil
+}
+
+// OpenWorkers opens a runtime, by name or URL of a driver of builds, to see the workers that run them.
+func OpenWorkers(ctx context.Context, name string) (*Opened, error) {
+	builds, err := Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	_, u, err := parse(builds.URL)
+	if err := errors.Join(err, builds.Driver.Close()); err != nil {
+		return nil, err
+	}
+	return Open(ctx, written(ofWorkers(u)))
+}
+
+// ofWorkers is the URL of the driver that has the workers of builds.
+func ofWorkers(builds *url.URL) *url.URL {
+	workers := *builds
 	query := workers.Query()
 	owner := query.Get("owner")
 	if owner == "" {
@@ -49,13 +74,7 @@ func OpenHosting(ctx context.Context, name, account string, key []byte) (*Hostin
 	}
 	query.Set("owner", owner+"-workers")
 	workers.RawQuery = query.Encode()
-	h := &Hosting{Builds: builds}
-	d, err := h.open(&workers, u, account, key)
-	if err != nil {
-		return nil, errors.Join(err, builds.Driver.Close())
-	}
-	h.Workers = &Opened{Driver: d, URL: written(&workers), Capabilities: builds.Capabilities}
-	return h, nil
+	return &workers
 }
 
 // open makes the workers' driver, and says how they reach the runtime.

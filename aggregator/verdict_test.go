@@ -1,0 +1,95 @@
+package aggregator_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/worker/journal"
+)
+
+// failed waits until a build is Failed at wharf-api, and its worker is gone with all that stood for it, and returns what is said of it.
+func (f *fakeWorker) failed() []string {
+	f.w.t.Helper()
+	b := f.w.until(f.build, "failed", func(b *wharfapitest.Build) bool { return b.Status == "Failed" })
+	f.w.empty()
+	b = f.w.api.Build(f.build)
+	n := len(f.printed)
+	if len(b.Lines) <= n {
+		f.w.t.Fatalf("build %d has %d lines; %d were printed, and some are to say why it has failed", f.build, len(b.Lines), n)
+	}
+	var words []string
+	for _, l := range b.Lines[n:] {
+		if !strings.HasPrefix(l.Message, "wharf: ") {
+			f.w.t.Errorf("build %d: %q", f.build, l.Message)
+		}
+		words = append(words, l.Message)
+	}
+	b.Lines = b.Lines[:n]
+	f.same(b)
+	return words
+}
+
+// empty waits until nothing is left on the runtime: that tells nobody of volumes.
+func (w *world) empty() {
+	w.t.Helper()
+	for begin := time.Now(); len(w.runtime.Left("workers")) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > patience {
+			w.t.Fatalf("there are left: %v", w.runtime.Left("workers"))
+		}
+	}
+}
+
+// A worker that is killed: what it kept is relayed, and that the build has failed is told once, by one of two aggregators.
+func TestKilled(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	w.aggregator("one", nil)
+	w.aggregator("two", nil)
+	f := w.add(1).start()
+	f.many(1000)
+	w.until(1, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 1000 })
+	f.many(500)
+	f.artifact("kept.txt", "kept")
+	f.kill()
+	words := f.failed()
+	if !strings.Contains(words[0], "exited with code 137") {
+		t.Errorf("it is said %q", words)
+	}
+}
+
+// A worker that is killed when its build had ended well: the build is what the journal says.
+func TestKilledAfterTheEnd(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	f := w.add(1).start()
+	f.many(10)
+	f.artifact("kept.txt", "kept")
+	f.end(journal.Succeeded, "")
+	f.kill()
+	w.aggregator("one", nil)
+	b := w.until(1, "completed", func(b *wharfapitest.Build) bool { return b.Status == "Completed" })
+	f.same(b)
+	if len(b.Files) != 1 || string(b.Files[0].Content) != "kept" {
+		t.Errorf("files %+v", b.Files)
+	}
+}
+
+// Workers that are removed, while they wait or while they run.
+func TestRemoved(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	w.aggregator("one", nil)
+	waits, runs := w.add(1), w.add(2).start()
+	runs.print("one line")
+	w.until(2, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 1 })
+	for _, id := range []driver.TaskID{waits.task, runs.task} {
+		if err := w.driver.Remove(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []*fakeWorker{waits, runs} {
+		if words := f.failed(); !strings.Contains(words[0], "its worker was removed before") {
+			t.Errorf("it is said %q", words)
+		}
+	}
+}
