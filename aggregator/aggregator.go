@@ -21,7 +21,7 @@ type Aggregator struct {
 	met   *counters
 	tide  *tide
 	fleet fleet
-	share share
+	share *share
 
 	id      string        // names this one on the runtime
 	copying chan struct{} // a turn for each copy of what a worker has left
@@ -36,6 +36,7 @@ func New(cfg Config) (*Aggregator, error) {
 	}
 	cfg.complete()
 	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
+	a.share = newShare(cfg.Name)
 	a.fleet.byTask = map[driver.TaskID]*member{}
 	a.met = newCounters(a)
 	return a, nil
@@ -48,6 +49,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	a.fleet.tend = func(m *member) { tending.Go(func() { a.tend(ctx, m) }) }
 	a.log.Info("relaying", "name", a.cfg.Name)
 	tending.Go(func() { a.meet(ctx) })
+	tending.Go(func() { a.share.run(ctx) })
 	wait := backoff{}
 	for {
 		err := a.look(ctx)

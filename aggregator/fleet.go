@@ -33,6 +33,15 @@ type member struct {
 	started time.Time     // when it was first seen to run, or to be started
 	notes   []note
 	stand   standing
+	passing chan string // takes who is to have the claim, if this one has it
+}
+
+// pass asks for the claim to be passed on.
+func (m *member) pass(heir string) {
+	select {
+	case m.passing <- heir:
+	default: // it is asked for already
+	}
 }
 
 // note is what the runtime said of a worker's state.
@@ -136,7 +145,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time, mine func(*provi
 			continue
 		}
 		w := provisioner.WorkerOf(t)
-		m = &member{task: t, worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now()}
+		m = &member{task: t, worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now(), passing: make(chan string, 1)}
 		m.observe()
 		f.byTask[t.ID] = m
 		if m.mine {

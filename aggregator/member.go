@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -103,11 +104,13 @@ func (t *tending) drop() {
 	}
 }
 
-// serve claims a worker that runs, and relays it. It returns nil when everything has been taken.
+// serve claims a worker that runs, and relays it, and again when it was passed on. It returns nil when everything has been taken.
 func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 	c, err := client.Dial(m.worker.ID, client.Options{
 		Token: provisioner.Token(a.cfg.WorkerKey, m.worker.ID),
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, askBound)
+			defer cancel()
 			return driver.Dial(ctx, a.cfg.Driver, m.task.ID, provisioner.Port)
 		},
 	})
@@ -115,45 +118,76 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 		return err
 	}
 	defer c.Close()
-	claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Told: func(now client.Contest) { a.share.told(m, now) }})
 	defer a.share.forget(m)
-	if status.Code(err) == codes.FailedPrecondition {
-		t.done = true // whoever had the claim has released it
-		return nil
+	for {
+		claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Told: func(now client.Contest) { a.share.told(m, now) }})
+		if status.Code(err) == codes.FailedPrecondition {
+			t.done = true // whoever had the claim has released it
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		a.met.claims.Inc()
+		if !claim.Clean {
+			a.met.takeovers.Inc()
+		}
+		a.log.Info("claimed a worker", "worker", m.worker.ID, "build", m.worker.Build, "fence", claim.Fence, "clean", claim.Clean)
+		t.take(claim, m.worker.Build, a.cfg.Sink)
+		var p passed
+		if err := a.held(ctx, m, t, c, claim); !errors.As(err, &p) {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	a.met.claims.Inc()
-	if !claim.Clean {
-		a.met.takeovers.Inc()
-	}
-	a.log.Info("claimed a worker", "worker", m.worker.ID, "build", m.worker.Build, "fence", claim.Fence, "clean", claim.Clean)
-	t.take(claim, m.worker.Build, a.cfg.Sink)
+}
+
+// passed is the error of a claim that was passed on.
+type passed struct{ to string }
+
+func (p passed) Error() string { return "the claim was passed on to " + p.to }
+
+// held relays a worker that is claimed, and releases it or gives the claim back.
+func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.Client, claim *client.Claim) error {
 	m.hold(true)
 	defer m.hold(false)
+	select { // what was asked for before counts for nothing
+	case <-m.passing:
+	default:
+	}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
 		case <-claim.Lost():
 			cancel(client.ErrClaimLost)
+		case to := <-m.passing:
+			cancel(passed{to})
 		case <-inner.Done():
 		}
 	}()
 	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report, filed: true}
-	err = r.run(inner)
-	if err == nil {
-		err = claim.Release(ctx, r.last)
+	err := r.run(inner)
+	if cause := context.Cause(inner); err != nil && cause != nil {
+		err = cause
 	}
+	if err == nil {
+		bounded, done := context.WithTimeout(ctx, askBound)
+		err = claim.Release(bounded, r.last)
+		done()
+	}
+	var p passed
 	switch {
 	case err == nil:
 		t.done = true
 		claim.Close()
-	case r.clean && r.filed:
-		claim.Pass(a.share.heir(m))
-	default:
+	case !r.clean || !r.filed:
 		claim.Abandon()
+	case errors.As(err, &p):
+		claim.Pass(p.to)
+		a.met.passed.Inc()
+		a.log.Info("passed a worker on", "worker", m.worker.ID, "build", m.worker.Build, "to", p.to)
+	default:
+		claim.Pass(a.share.heir(m))
 	}
 	return err
 }

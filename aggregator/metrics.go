@@ -16,6 +16,7 @@ type counters struct {
 	files     prometheus.Counter
 	claims    prometheus.Counter
 	takeovers prometheus.Counter
+	passed    prometheus.Counter
 	verdicts  prometheus.Counter
 	builds    *prometheus.CounterVec
 }
@@ -31,10 +32,11 @@ func newCounters(a *Aggregator) *counters {
 		files:     counter("artifacts_total", "Artifacts that the sink has taken."),
 		claims:    counter("claims_total", "Claims of workers that were granted."),
 		takeovers: counter("takeovers_total", "Of these, those of workers whose last holder had not given them back."),
+		passed:    counter("passed_total", "Workers that were passed on to an aggregator that had fewer."),
 		verdicts:  counter("verdicts_total", "Builds whose end was reported in place of their worker, which had ended before."),
 		builds:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wharf_aggregator_builds_total", Help: "Builds that were reported to their end, by state."}, []string{"state"}),
 	}
-	c.registry.MustRegister(c.lines, c.avoided, c.files, c.claims, c.takeovers, c.verdicts, c.builds, fleetCollector{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c.registry.MustRegister(c.lines, c.avoided, c.files, c.claims, c.takeovers, c.verdicts, c.passed, c.builds, fleetCollector{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }
 

@@ -1,25 +1,34 @@
 package aggregator
 
 import (
+	"context"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/wharfci/wharf/worker/client"
 )
 
-// share is who has which worker, as far as the workers tell, so that each aggregator has about as many.
+// share is who has which worker, and who waits for it, as the workers tell: each tells everybody who asks for its claim, so all aggregators know the same. Who has two workers more than another that waits
+// passes one on to that, until nobody has.
 type share struct {
+	name string
+	wake chan struct{} // has one when something has changed
+
 	mu       sync.Mutex
 	contests map[*member]client.Contest
+}
+
+func newShare(name string) *share {
+	return &share{name: name, wake: make(chan struct{}, 1), contests: map[*member]client.Contest{}}
 }
 
 // told takes in who has a worker, and who waits for it.
 func (s *share) told(m *member, now client.Contest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.contests == nil {
-		s.contests = map[*member]client.Contest{}
-	}
 	s.contests[m] = now
+	s.changed()
 }
 
 // forget takes a worker out that is not connected to any more.
@@ -27,7 +36,84 @@ func (s *share) forget(m *member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.contests, m)
+	s.changed()
 }
 
-// heir is who is to have a worker next; empty if nobody in particular.
-func (s *share) heir(*member) string { return "" }
+// changed has run look. The share is locked.
+func (s *share) changed() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loads is how many workers each has that is known. The share is locked.
+func (s *share) loads() map[string]int {
+	n := map[string]int{s.name: 0}
+	for _, c := range s.contests {
+		if c.Holder != "" {
+			n[c.Holder]++
+		}
+	}
+	return n
+}
+
+// least is who of those that wait has the fewest workers; empty if nobody waits. The share is locked.
+func (s *share) least(c client.Contest, loads map[string]int) string {
+	heir := ""
+	for _, name := range c.Waiting {
+		if name != s.name && (heir == "" || loads[name] < loads[heir]) {
+			heir = name
+		}
+	}
+	return heir
+}
+
+// heir is who is to have a worker next that is given back; empty if nobody waits for it.
+func (s *share) heir(m *member) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.contests[m]
+	heir := s.least(c, s.loads())
+	if heir != "" { // so that the next one is not given to the same
+		c.Holder = heir
+		s.contests[m] = c
+	}
+	return heir
+}
+
+// surplus is a worker that another should have, and who that is; nil if there is none.
+func (s *share) surplus() (m *member, heir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	loads := s.loads()
+	for of, c := range s.contests {
+		if c.Holder != s.name {
+			continue
+		}
+		if to := s.least(c, loads); to != "" && loads[to] <= loads[s.name]-2 && (heir == "" || loads[to] < loads[heir]) {
+			m, heir = of, to
+		}
+	}
+	return m, heir
+}
+
+// shareEvery is about how long an aggregator waits before it passes the next worker on: until the others know.
+const shareEvery = 100 * time.Millisecond
+
+// run passes workers on, until ctx ends.
+func (s *share) run(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		if !pause(ctx, shareEvery/2+rand.N(shareEvery)) {
+			return
+		}
+		if m, heir := s.surplus(); m != nil {
+			m.pass(heir)
+		}
+	}
+}

@@ -85,11 +85,8 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if now.Final() {
-		if first { // whoever had the claim has said it
-			return v.turn.end(ctx)
-		}
-		return v.clear(ctx) // whoever had the turn has
+	if now.Final() && (!first || v.found.gone) { // whoever had the turn has said it, or whoever had the claim
+		return v.clear(ctx)
 	}
 	l := <-left
 	left <- recovered{}

@@ -210,8 +210,14 @@ func (f *fakeWorker) end(state journal.State, reason string) {
 	}
 }
 
-// aggregator runs one, until the function that it returns is called.
-func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfapi.Options)) (stop func()) {
+// running is an aggregator that runs until stop is called.
+type running struct {
+	*aggregator.Aggregator
+	stop func()
+}
+
+// aggregator runs one.
+func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfapi.Options)) *running {
 	w.t.Helper()
 	var text bytes.Buffer
 	logger := hclog.New(&hclog.LoggerOptions{Name: name, Output: &text, Level: hclog.Debug, Mutex: &sync.Mutex{}})
@@ -237,16 +243,16 @@ func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfap
 			w.t.Errorf("aggregator %s: %v", name, err)
 		}
 	}()
-	stop = sync.OnceFunc(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		<-ended
 		_ = s.Close()
 		if w.t.Failed() {
-			w.t.Logf("%s", tail(text.String(), 200))
+			w.t.Logf("%s", tail(text.String(), 60))
 		}
 	})
 	w.t.Cleanup(stop)
-	return stop
+	return &running{a, stop}
 }
 
 // tail is the last lines of a text.

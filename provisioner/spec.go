@@ -20,6 +20,9 @@ const (
 	cloner   = "clone" // the init container
 )
 
+// restarts is how often in a row a worker goes on whose process was killed: for want of memory, say.
+const restarts = 10
+
 // Results is the directory in a worker's volume with what its build leaves: see [github.com/wharfci/wharf/worker/journal].
 const Results = "results"
 
@@ -140,7 +143,7 @@ func (p *Provisioner) task(t *Trigger, volume driver.VolumeID) (driver.TaskSpec,
 	spec.Init = []driver.Container{container(cloner, append(args, "--", t.remote(), checkout)...)}
 
 	args = []string{"worker", "--report", "--results=" + results, "--order=" + secrets + "/order.json", "--token-file=" + secrets + "/token",
-		"--listen=127.0.0.1:" + strconv.Itoa(Port), "--http=", "--linger=" + p.cfg.Keep.String()}
+		"--listen=127.0.0.1:" + strconv.Itoa(Port), "--http=", "--linger=" + p.cfg.Keep.String(), "--restarts=" + strconv.Itoa(restarts)}
 	flag("driver", p.cfg.Access.Driver)
 	if of := p.projectSecrets(t); len(of) > 0 {
 		spec.Secrets = append(spec.Secrets, of...)

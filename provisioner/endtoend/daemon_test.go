@@ -103,7 +103,7 @@ func (d *daemon) stop() {
 	d.signal(syscall.SIGCONT)
 	d.end(syscall.SIGTERM)
 	if d.t.Failed() {
-		d.t.Logf("wharf %s said:\n%s", strings.Join(d.args, " "), last(d.said(), 20_000))
+		d.t.Logf("wharf %s said:\n%s", strings.Join(d.args, " "), last(d.said(), 300_000))
 	}
 }
 

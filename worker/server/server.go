@@ -55,7 +55,8 @@ const (
 	maxHeaders  = 16 << 10
 	maxStreams  = 100
 	handshake   = 10 * time.Second
-	pingEvery   = 3 * time.Second // and as long again for the answer, before a client is taken for gone
+	pingEvery   = 2 * time.Second // of a client that says nothing,
+	pingBound   = 3 * time.Second // and how long its answer may take, before it is taken for gone
 	bufferBytes = 16 << 10
 	idleBound   = 10 * time.Minute // of a connection without a call
 )
@@ -91,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshake),
 		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(bufferBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingEvery, MaxConnectionIdle: idleBound}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingBound, MaxConnectionIdle: idleBound}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		// Before there is a stream: who has no token costs no memory.
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
@@ -150,6 +151,12 @@ func (s *Server) Serve(l net.Listener) error {
 
 // Released is closed when a client has said that everything was taken.
 func (s *Server) Released() <-chan struct{} { return s.released }
+
+// Claimed reports whether a client has the claim, or had it until a moment ago.
+func (s *Server) Claimed() bool {
+	by, _ := s.claim.standing()
+	return by != ""
+}
 
 // Close ends the server: calls that run have a second to end by themselves, as those that follow a build do that has ended.
 func (s *Server) Close() {

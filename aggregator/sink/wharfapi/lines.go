@@ -58,21 +58,27 @@ func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
+// bind ends the stream with a context, until the function that it returns is called.
+func (s *stream) bind(ctx context.Context) (unbind func() bool) {
+	return context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
+}
+
 // open begins a stream.
-func (r *report) open() error {
+func (r *report) open(ctx context.Context) error {
 	if err := r.connect(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(r.ctx)
+	life, cancel := context.WithCancelCause(r.ctx)
+	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	if r.sink.opts.Token != nil {
 		t, err := r.sink.opts.Token.Token()
 		if err != nil {
 			cancel(nil)
 			return errdefs.ErrUnauthenticated.WithMessage("there is no token: " + err.Error())
 		}
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", t.Type()+" "+t.AccessToken)
+		life = metadata.AppendToOutgoingContext(life, "authorization", t.Type()+" "+t.AccessToken)
 	}
-	s, err := r.conn.NewStream(ctx, &wharfapiv5.Builds_ServiceDesc.Streams[0], wharfapiv5.Builds_CreateLogStream_FullMethodName, grpc.ForceCodecV2(codec{}))
+	s, err := r.conn.NewStream(life, &wharfapiv5.Builds_ServiceDesc.Streams[0], wharfapiv5.Builds_CreateLogStream_FullMethodName, grpc.ForceCodecV2(codec{}))
 	if err != nil {
 		cancel(nil)
 		return classified(err)
@@ -83,16 +89,17 @@ func (r *report) open() error {
 
 // Append writes lines.
 func (r *report) Append(ctx context.Context, at uint64, lines []sink.Line) error {
-	return r.bounded(ctx, func() error {
+	return r.bounded(ctx, func(ctx context.Context) error {
 		if r.stream == nil {
 			if r.unsure {
 				return errors.New("wharf-api: it is not known how many lines there are")
 			}
 			r.base = at
-			if err := r.open(); err != nil {
+			if err := r.open(ctx); err != nil {
 				return err
 			}
 		}
+		defer r.stream.bind(ctx)()
 		if want := r.base + r.stream.sent; at != want {
 			return fmt.Errorf("wharf-api: lines behind the first %d, and there are %d", at, want)
 		}
@@ -114,7 +121,8 @@ func (r *report) Commit(ctx context.Context) error {
 	if r.stream == nil {
 		return nil
 	}
-	return r.bounded(ctx, func() error {
+	return r.bounded(ctx, func(ctx context.Context) error {
+		defer r.stream.bind(ctx)()
 		_ = r.stream.CloseSend() // its own error says less than that of Recv
 		var answer wharfapiv5.CreateLogStreamResponse
 		if err := r.stream.RecvMsg(&answer); err != nil {
@@ -133,22 +141,10 @@ func (r *report) Commit(ctx context.Context) error {
 }
 
 // bounded does something with the stream, which is broken if that fails, or if it takes too long.
-func (r *report) bounded(ctx context.Context, do func() error) error {
+func (r *report) bounded(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.sink.opts.Timeout, errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("wharf-api takes no lines for %s", r.sink.opts.Timeout)))
 	defer cancel()
-	var stop func() bool
-	end := func() {
-		if r.stream != nil {
-			r.stream.cancel(context.Cause(ctx))
-		}
-	}
-	if r.stream != nil {
-		stop = context.AfterFunc(ctx, end)
-	} else {
-		stop = func() bool { return true }
-	}
-	err := do()
-	stop()
+	err := do(ctx)
 	if err == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,6 +23,7 @@ import (
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/rest"
 	"github.com/wharfci/wharf/cmd/wharf/internal/served"
+	"github.com/wharfci/wharf/cmd/wharf/internal/supervise"
 	"github.com/wharfci/wharf/provisioner"
 	"github.com/wharfci/wharf/provisioner/report"
 	"github.com/wharfci/wharf/worker"
@@ -39,6 +41,7 @@ type working struct {
 	tokenFile    string
 	cert, key    string
 	linger       time.Duration
+	restarts     int
 	order        string
 	report       bool
 	of           provisioner.Order
@@ -69,7 +72,12 @@ directory: steps that run are followed, and none runs twice.`,
   wharf logs --follow 127.0.0.1:7500`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: directories,
-		RunE:              func(cmd *cobra.Command, args []string) error { return w.told(w.run(cmd.Context(), directory(args))) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.restarts > 0 && !supervise.Child() {
+				return w.supervise()
+			}
+			return w.told(w.run(cmd.Context(), directory(args)))
+		},
 	}
 	w.addBuild(cmd)
 	f := cmd.Flags()
@@ -83,7 +91,23 @@ directory: steps that run are followed, and none runs twice.`,
 	f.StringVar(&w.order, "order", "", "`file` with what a provisioner asks for: stage, environment, inputs and variables, in JSON")
 	f.BoolVar(&w.report, "report", false, "tell each state of the build on standard output, as a line of JSON")
 	f.DurationVar(&w.linger, "linger", 24*time.Hour, "how long to serve a build that has ended")
+	f.IntVar(&w.restarts, "restarts", 0, "how `often` in a row the worker is started again when its process is killed; each goes on where the one before was")
 	return cmd
+}
+
+// supervise runs the worker as a child, and again when that is killed.
+func (w *working) supervise() error {
+	log := newLog("worker", hclog.DefaultLevel)
+	code, err := supervise.Run(w.restarts, func(signal syscall.Signal, again bool) {
+		log.Error("the worker was killed", "signal", signal.String(), "again", again)
+	})
+	if err != nil {
+		return trouble(err)
+	}
+	if code != exitOK {
+		return &exit{code, nil}
+	}
+	return nil
 }
 
 // tell reports a state, if that is wanted.
@@ -206,18 +230,32 @@ func loopback(address string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
+// farewell is how long a worker that is told to end, and that somebody relays, waits for that to have everything.
+const farewell = 10 * time.Second
+
 // serveOn serves the build that has ended.
 func (w *working) serveOn(ctx context.Context) {
 	t := time.NewTimer(w.linger)
 	defer t.Stop()
 	select {
 	case <-w.serving.Released():
-		w.log.Info("everything was taken")
-		w.tell(report.Released, "")
 	case <-t.C:
 		w.log.Warn("nobody said that everything was taken", "after", w.linger.String())
+		return
 	case <-ctx.Done():
+		if !w.serving.Claimed() {
+			return
+		}
+		t.Reset(min(farewell, w.linger))
+		select {
+		case <-w.serving.Released():
+		case <-t.C:
+			w.log.Warn("not everything was taken in time", "after", farewell.String())
+			return
+		}
 	}
+	w.log.Info("everything was taken")
+	w.tell(report.Released, "")
 }
 
 // prepare makes the build, and opens its journal: a new one, or that of a worker that was killed.

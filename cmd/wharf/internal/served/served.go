@@ -191,6 +191,9 @@ func (s *Serving) write() error {
 // Released is closed when a client has said that everything was taken.
 func (s *Serving) Released() <-chan struct{} { return s.server.Released() }
 
+// Claimed reports whether somebody relays the build.
+func (s *Serving) Claimed() bool { return s.server.Claimed() }
+
 // Close ends the server and takes away what says where it is.
 func (s *Serving) Close() {
 	_ = os.Remove(filepath.Join(s.dir, endpointName))
