@@ -152,7 +152,7 @@ const removeBound = time.Minute
 
 // clear removes the worker, and what stands for the turn last: as long as that is there, what is left of the worker is known to be reported.
 func (v *verdict) clear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, removeBound)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeBound)
 	defer cancel()
 	d := v.cfg.Driver
 	if err := d.Remove(ctx, v.m.task.ID); err != nil {

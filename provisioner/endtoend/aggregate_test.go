@@ -91,17 +91,17 @@ func TestAggregate(t *testing.T) {
 	p.gone()
 }
 
-// gone waits until there is no worker any more.
-func (p *process) gone() {
+// gone waits until there is no worker any more, and reports whether that is so.
+func (p *process) gone() bool {
 	p.t.Helper()
 	for begin := time.Now(); ; {
 		list, err := p.client.Workers(p.t.Context())
 		if err == nil && len(list) == 0 {
-			return
+			return true
 		}
 		if time.Since(begin) > time.Minute {
 			p.t.Errorf("there are still workers: %+v, %v", list, err)
-			return
+			return false
 		}
 		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second) // that one was removed may have been told before this listens
 		for w, err := range p.client.Watch(ctx) {
