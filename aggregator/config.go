@@ -27,6 +27,8 @@ type Config struct {
 	Name string
 	// Instances are the instances of wharf-api whose builds are relayed; none is all.
 	Instances []string
+	// Unstarted is how long the runtime may say why a worker whose turn has come does not run yet, such as that no node has room, before its build is failed; 0 is 15 minutes.
+	Unstarted time.Duration
 	// Scratch is a directory for copies of what workers have left that do not run any more, a few at a time; empty is the system's.
 	Scratch string
 	// Log takes what happens; nil is nothing.
@@ -46,6 +48,9 @@ func (c *Config) Validate() error {
 	if len(c.WorkerKey) < 16 {
 		fail("WorkerKey has %d bytes; 16 are the least", len(c.WorkerKey))
 	}
+	if c.Unstarted < 0 {
+		fail("Unstarted must not be negative")
+	}
 	if len(c.Name) > 100 || strings.ContainsFunc(c.Name, func(r rune) bool { return r < ' ' }) {
 		fail("Name %q: must have 100 bytes at most, and no control characters", c.Name)
 	}
@@ -57,6 +62,9 @@ func (c *Config) complete() {
 	if c.Name == "" {
 		host, _ := os.Hostname()
 		c.Name = cmp.Or(host, "aggregator") + "-" + strings.ToLower(rand.Text()[:6])
+	}
+	if c.Unstarted == 0 {
+		c.Unstarted = 15 * time.Minute
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()

@@ -31,6 +31,7 @@ type member struct {
 	changed chan struct{} // closed, and replaced, when it has changed
 	since   time.Time     // when it was seen first
 	started time.Time     // when it was first seen to run, or to be started
+	waits   time.Time     // since when the runtime says why it does not run though its turn has come; zero if it does not
 	notes   []note
 	stand   standing
 	passing chan string // takes who is to have the claim, if this one has it
@@ -60,6 +61,13 @@ func (m *member) told() []note {
 	return slices.Clone(m.notes)
 }
 
+// waiting is since when the runtime says why the worker does not run though its turn has come, and what it says; zero if it does not.
+func (m *member) waiting() (since time.Time, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.waits, m.reason
+}
+
 // startedAt is when it was first seen to have been started; zero if it has not.
 func (m *member) startedAt() time.Time {
 	m.mu.Lock()
@@ -71,6 +79,12 @@ func (m *member) startedAt() time.Time {
 func (m *member) observe() {
 	if m.started.IsZero() && m.state >= driver.StateStarting && m.state <= driver.StateRunning {
 		m.started = time.Now()
+	}
+	switch {
+	case m.state != driver.StateStarting || m.reason == "":
+		m.waits = time.Time{}
+	case m.waits.IsZero():
+		m.waits = time.Now()
 	}
 	if m.reason == "" || len(m.notes) > 0 && m.notes[len(m.notes)-1].reason == m.reason {
 		return

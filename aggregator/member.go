@@ -3,10 +3,12 @@ package aggregator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -28,10 +30,7 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			a.conclude(ctx, m, &t)
 			return
 		case state != driver.StateRunning:
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
+			a.await(ctx, m, &t, changed)
 			continue
 		}
 		err := a.serve(ctx, m, &t)
@@ -54,6 +53,35 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 	}
 }
 
+// await waits for a worker that does not run yet to change. One whose turn has come, and that the runtime does not start for long and says why, is ended.
+func (a *Aggregator) await(ctx context.Context, m *member, t *tending, changed <-chan struct{}) {
+	never := make(<-chan time.Time)
+	since, reason := m.waiting()
+	if !since.IsZero() {
+		timer := time.NewTimer(time.Until(since.Add(a.cfg.Unstarted)))
+		defer timer.Stop()
+		never = timer.C
+	}
+	select {
+	case <-changed:
+		return
+	case <-ctx.Done():
+		return
+	case <-never:
+	}
+	a.log.Warn("a worker does not start; its build is failed", "worker", m.worker.ID, "build", m.worker.Build, "after", a.cfg.Unstarted.String(), "reason", reason)
+	t.unstarted = fmt.Sprintf("not within %s: %s", a.cfg.Unstarted, reason)
+	if err := a.cfg.Driver.Stop(ctx, m.task.ID, driver.StopOptions{}); err != nil && !errdefs.IsNotFound(err) {
+		a.log.Warn("a worker that does not start cannot be ended; trying again", "worker", m.worker.ID, "error", err)
+		pause(ctx, time.Second)
+		return
+	}
+	select { // the runtime tells
+	case <-changed:
+	case <-ctx.Done():
+	}
+}
+
 // tending is what is known of a worker beyond one claim of it.
 type tending struct {
 	done    bool // everything has been taken
@@ -61,6 +89,8 @@ type tending struct {
 	fence   uint64
 	report  sink.Report // stays from one claim to the next if nobody else had one between
 	begun   bool        // the sink knows that the build runs
+
+	unstarted string // why it was ended before it was started
 
 	mu    sync.Mutex
 	lease lease // the one that counts now

@@ -46,6 +46,9 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 		if v.found, err = v.examine(ctx, v.m); err != nil {
 			return err
 		}
+		if v.t.unstarted != "" {
+			v.found.refusal = v.t.unstarted
+		}
 	}
 	if v.found.released || v.fleet.again(v.m) {
 		return nil // by whoever had the claim; or the build is being built again

@@ -157,12 +157,11 @@ func wipe(ctx context.Context, d driver.Driver) {
 	}
 }
 
-// volumesLeft returns what volumes there are. Slots have a few seconds to go: they are given back just after their worker has gone, and a runtime tells nobody of volumes.
+// volumesLeft returns what volumes there are. They have a few seconds to go: slots are given back, and a worker's volume is removed, just after the worker has gone, and a runtime tells nobody of volumes.
 func volumesLeft(ctx context.Context, d driver.Driver) (volumes []driver.Volume, err error) {
-	isSlot := func(v driver.Volume) bool { return v.Labels[provisioner.LabelRole] == "slot" }
 	for begin := time.Now(); ; {
 		volumes, err = d.ListVolumes(ctx, driver.ListOptions{})
-		if err != nil || len(volumes) == 0 || !isSlot(volumes[0]) || time.Since(begin) > 20*time.Second {
+		if err != nil || len(volumes) == 0 || time.Since(begin) > 20*time.Second {
 			return volumes, err
 		}
 	}

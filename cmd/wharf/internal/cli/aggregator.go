@@ -30,6 +30,8 @@ type aggregating struct {
 	http      string
 	workerKey string
 	instances []string
+	unstarted time.Duration
+	scratch   string
 	level     *choice
 	api       wharfAPI
 	log       hclog.Logger
@@ -73,6 +75,8 @@ files.`,
 func (a *aggregating) addRest(f *pflag.FlagSet) {
 	f.StringVar(&a.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from, the provisioner's (default: that of the state directory)")
 	f.StringArrayVar(&a.instances, "instance", nil, "an instance of wharf-api whose builds are relayed, by `name` (repeatable; default: all)")
+	f.DurationVar(&a.unstarted, "unstarted", 15*time.Minute, "how long the runtime may say why a worker whose turn has come does not run, before its build is failed")
+	f.StringVar(&a.scratch, "scratch", "", "`directory` for copies of what workers have left that were killed, a few at a time (default: the system's)")
 	f.StringVar(&a.name, "name", "", "`who` this is, to workers and to people; no two that run may have the same (default: the host's name and something random)")
 	f.StringVar(&a.http, "http", "127.0.0.1:5010", "`address` of /healthz, /readyz and /metrics; empty is none")
 	f.Var(a.level, "log-level", "what is logged: "+strings.Join(a.level.values, ", "))
@@ -137,7 +141,7 @@ func (a *aggregating) serve(service *aggregator.Aggregator) (stop func(), err er
 
 // settle reads what the settings name.
 func (a *aggregating) settle() (cfg aggregator.Config, err error) {
-	cfg = aggregator.Config{Name: a.name, Instances: a.instances, Log: a.log}
+	cfg = aggregator.Config{Name: a.name, Instances: a.instances, Unstarted: a.unstarted, Scratch: a.scratch, Log: a.log}
 	var errs []error
 	if a.workerKey == "" {
 		cfg.WorkerKey, err = keptKey()
@@ -146,6 +150,12 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("--worker-key: %w", err))
+	}
+	if a.unstarted <= 0 {
+		errs = append(errs, errors.New("--unstarted: must be more than 0"))
+	}
+	if info, err := os.Stat(a.scratch); a.scratch != "" && (err != nil || !info.IsDir()) {
+		errs = append(errs, fmt.Errorf("--scratch: %q must be a directory", a.scratch))
 	}
 	return cfg, errors.Join(append(errs, a.api.validate())...)
 }
