@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ type autopsy struct {
 
 // Bounds of what is quoted.
 const (
-	mostQuoted = 40
+	mostQuoted = 20
 	longest    = 2000
 )
 
@@ -82,15 +83,36 @@ func (a *Aggregator) listen(ctx context.Context, m *member, out *autopsy) error 
 			}
 			continue
 		}
-		text := strings.TrimSpace(string(e.Line))
-		if e.Stream != driver.Stderr || text == "" || e.Container == driver.MainContainer && out.result.Outcome == driver.Exited && out.reported != "" {
-			continue
+		if e.Stream == driver.Stderr {
+			out.quote(e.Container, strings.TrimSpace(string(e.Line)))
 		}
-		if len(out.said) == mostQuoted {
-			out.said = out.said[1:]
-		}
-		out.said = append(out.said, shortened(e.Container+": "+text))
 	}
+}
+
+// quote keeps a line that says why the worker has ended: the last ones of the container that failed, and of a service's log only what is an error.
+func (o *autopsy) quote(container, line string) {
+	failed := driver.MainContainer
+	if o.result.Outcome == driver.InitFailed {
+		failed = o.result.Container
+	}
+	if line == "" || container != failed {
+		return
+	}
+	var entry struct {
+		Level   string `json:"@level"`
+		Message string `json:"@message"`
+		Error   string `json:"error"`
+	}
+	if json.Unmarshal([]byte(line), &entry) == nil && entry.Level != "" {
+		if entry.Level != "error" {
+			return
+		}
+		line = strings.TrimSuffix(entry.Message+": "+entry.Error, ": ")
+	}
+	if len(o.said) == mostQuoted {
+		o.said = o.said[1:]
+	}
+	o.said = append(o.said, shortened(line))
 }
 
 func shortened(text string) string {
@@ -110,35 +132,42 @@ var advice = map[driver.Outcome]string{
 	driver.InitFailed:  "the repository could not be cloned: look at the URL, the branch and the credential of the project",
 }
 
-// words are the lines that say, for a person, why the build has no end of its own.
+// words are the lines that say, for a person, why the build has no end of its own. The first begins with verdictWords.
 func (o *autopsy) words(m *member) []string {
-	var all []string
-	add := func(format string, args ...any) { all = append(all, shortened(fmt.Sprintf(format, args...))) }
+	why, started := "", !o.result.Started.IsZero()
 	switch {
 	case o.gone && m.startedAt().IsZero():
-		add(verdictWords + "its worker was removed before it was started")
+		why = "its worker was removed before it was started"
 	case o.gone:
-		add(verdictWords + "its worker was removed before the build had ended, or before all of it was relayed")
+		why, started = "its worker was removed before the build had ended, or before all of it was relayed", true
 	case o.refusal != "":
-		add(verdictWords+"its worker could not be started: %s", o.refusal)
+		why = "its worker could not be started: " + o.refusal
 	case o.result.Outcome == driver.Stopped:
-		add(verdictWords + "its worker was stopped before it was started")
+		why = "its worker was stopped before it was started"
 	case o.reported != "":
-		add(verdictWords+"%s", o.reported)
+		why = o.reported
 	default:
-		add(verdictWords+"its worker has ended before it: %s", o.result)
+		why = "its worker has ended before it: " + o.result.String()
+	}
+	var all []string
+	for line := range strings.Lines(verdictWords + why) {
+		all = append(all, shortened(strings.TrimRight(line, "\n")))
 	}
 	if hint := advice[o.result.Outcome]; hint != "" && !o.gone {
-		add("%s", hint)
+		all = append(all, hint)
 	}
-	for _, line := range o.said {
-		add("the worker said: %s", line)
+	if o.reported == "" {
+		for _, line := range o.said {
+			all = append(all, "the worker said: "+line)
+		}
 	}
 	if o.missing != nil {
-		add("what the worker itself said is not known: %v", o.missing)
+		all = append(all, shortened(fmt.Sprintf("what the worker itself said is not known: %v", o.missing)))
 	}
-	for _, n := range m.told() {
-		add("the runtime said at %s: %s", n.at.UTC().Format(time.TimeOnly), n.reason)
+	if !started {
+		for _, n := range m.told() {
+			all = append(all, shortened(fmt.Sprintf("the runtime said at %s: %s", n.at.UTC().Format(time.TimeOnly), n.reason)))
+		}
 	}
 	return all
 }

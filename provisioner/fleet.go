@@ -228,6 +228,17 @@ func (f *fleet) abandoned(m *member) (driver.Task, bool) {
 	return t, f.byTask[t.ID] == m && !m.deleted
 }
 
+// orphaned returns the worker that a task was, if it had been started and others have removed it; nil otherwise.
+func (f *fleet) orphaned(id driver.TaskID) *member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byTask[id]
+	if m == nil || m.deleted || m.task.State <= driver.StateCreated && !m.begun {
+		return nil
+	}
+	return m
+}
+
 // claimReader returns a worker that has been started and whose log nobody reads yet, and nil otherwise.
 func (f *fleet) claimReader(id driver.TaskID) *member {
 	f.mu.Lock()

@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -34,8 +35,12 @@ func (p *Provisioner) watch() {
 // event takes in what the runtime tells of one task.
 func (p *Provisioner) event(ev driver.Event) error {
 	if ev.Removed {
+		m := p.fleet.orphaned(ev.Task)
 		p.fleet.removed(ev.Task)
 		p.poke()
+		if m != nil {
+			p.spawn(func() { p.bury(m) })
+		}
 		return nil
 	}
 	if !p.fleet.changed(ev) {
@@ -49,6 +54,14 @@ func (p *Provisioner) event(ev driver.Event) error {
 		p.poke()
 	}
 	return nil
+}
+
+// bury removes what is left of a worker that others have removed, and tries until nothing is.
+func (p *Provisioner) bury(m *member) {
+	p.persist(func() error {
+		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
+		return errors.Join(err, p.cfg.Driver.RemoveVolume(p.ctx, VolumeOf(m.task)))
+	}, "what a worker has left that was removed by others is not removed yet; trying again", "worker", m.worker.ID)
 }
 
 // A task may be strange for as long as meetTime, and while this provisioner makes workers, of which it may be one; but not for longer than makeTime more.

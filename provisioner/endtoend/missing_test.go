@@ -60,7 +60,7 @@ func TestMissing(t *testing.T) {
 	if err := p.workers.Remove(t.Context(), tasks[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	failed(2, "removed", since, "it has begun", "its worker was removed before the build had ended")
+	failed(2, "removed", since, "it has begun", "the build has failed: its worker")
 
 	w = begun(3)
 	since = time.Now()
@@ -71,7 +71,7 @@ func TestMissing(t *testing.T) {
 
 	api.Add(4)
 	p.trigger(4, "stays", "another-branch")
-	failed(4, "no such branch", time.Now(), "another-branch")
+	failed(4, "no such branch", time.Now(), "the branch does not exist")
 
 	api.Add(5)
 	p.repository("wrong", "main", "a:\n  b:\n    container: [\n")
