@@ -61,6 +61,8 @@ type Build struct {
 	// Scheduled is when it was asked for, and Worker the ID of its worker; zero if the sink does not know.
 	Scheduled time.Time
 	Worker    string
+	// Engine is the ID of what the sink has run its builds, where it has several; empty if it does not tell.
+	Engine string
 }
 
 // Fence is the time until which who has a build may write, by the clock of this process; zero if it may not any more. It is asked just before each write, by many goroutines at
@@ -105,4 +107,11 @@ type Report interface {
 	PutArtifact(context.Context, Artifact) error
 	// Close ends the connections of the build. What was appended and not committed may or may not arrive.
 	Close() error
+}
+
+// Finder is a Report that can look for a line. Not every one is: who needs it says what is done without.
+type Finder interface {
+	Report
+	// Find is Lines, and says besides whether one of these lines begins with a prefix. It is called as Lines is.
+	Find(ctx context.Context, prefix string) (lines uint64, found bool, err error)
 }

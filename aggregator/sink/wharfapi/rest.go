@@ -175,17 +175,26 @@ func of(build uint64, what string) string {
 	return "/api/build/" + strconv.FormatUint(build, 10) + "/" + what
 }
 
-// countLines counts the lines that are stored of a build.
-func (r *rest) countLines(ctx context.Context, build uint64) (n uint64, err error) {
+// countLines counts the lines that are stored of a build, and reports whether one of them begins with a prefix, if that is not empty.
+func (r *rest) countLines(ctx context.Context, build uint64, prefix string) (n uint64, found bool, err error) {
+	var each func(json.RawMessage) error
+	if prefix != "" {
+		each = func(element json.RawMessage) error {
+			var line struct{ Message string }
+			err := json.Unmarshal(element, &line)
+			found = found || strings.HasPrefix(line.Message, prefix)
+			return err
+		}
+	}
 	err = r.call(ctx, request{method: http.MethodGet, path: of(build, "log")}, func(body io.Reader) (err error) {
-		n, err = countElements(body)
+		n, err = countElements(body, each)
 		return err
 	})
-	return n, err
+	return n, found, err
 }
 
-// countElements counts the elements of a JSON array, of which it keeps none; null is an empty one.
-func countElements(body io.Reader) (n uint64, err error) {
+// countElements counts the elements of a JSON array, of which it keeps none, and shows them to each, if that is not nil; null is an empty array.
+func countElements(body io.Reader, each func(json.RawMessage) error) (n uint64, err error) {
 	dec := json.NewDecoder(body)
 	open, err := dec.Token()
 	if err == nil && open == nil {
@@ -197,7 +206,9 @@ func countElements(body io.Reader) (n uint64, err error) {
 	var element json.RawMessage
 	for ; err == nil && dec.More(); n++ {
 		element = element[:0]
-		err = dec.Decode(&element)
+		if err = dec.Decode(&element); err == nil && each != nil {
+			err = each(element)
+		}
 	}
 	if err == nil {
 		_, err = dec.Token()
@@ -230,6 +241,7 @@ func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
 		Status      sink.Status
 		ScheduledOn *time.Time
 		WorkerID    *string `json:"workerId"`
+		Engine      *struct{ ID string }
 	}
 	seen := map[uint64]bool{}
 	var all []sink.Build
@@ -253,6 +265,9 @@ func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
 			}
 			if e.WorkerID != nil {
 				b.Worker = *e.WorkerID
+			}
+			if e.Engine != nil {
+				b.Engine = e.Engine.ID
 			}
 			all = append(all, b)
 		}
