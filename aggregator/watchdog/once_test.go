@@ -5,7 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
 	"github.com/wharfci/wharf/aggregator/watchdog"
 	"github.com/wharfci/wharf/provisioner"
@@ -49,6 +51,35 @@ func TestOnce(t *testing.T) {
 	w.untouched(5)
 }
 
+// busy is a sink that takes a minute for each list, and that fails to answer now and then.
+type busy struct {
+	sink.Sink
+	w     *world
+	looks int
+}
+
+func (b *busy) Active(ctx context.Context) ([]sink.Build, error) {
+	b.looks++
+	b.w.clock = b.w.clock.Add(time.Minute)
+	if b.looks == 4 || b.looks == 7 {
+		return nil, errors.New("it is busy")
+	}
+	return b.Sink.Active(ctx)
+}
+
+// A look that fails now and then does not keep Once from its end, nor do looks that take long.
+func TestOnceSlowly(t *testing.T) {
+	w := newWorld(t, 1)
+	w.api.Add(1)
+	slow := &busy{w: w}
+	dog := w.watchdog(func(c *watchdog.Config) { slow.Sink, c.Sink = c.Sink, slow })
+	found, err := dog.Once(t.Context())
+	if want := (watchdog.Found{Builds: 1}); found != want || err != nil || slow.looks != 11+2+2 { // for each that fails one does not count
+		t.Errorf("it finds %+v after %d looks, %v", found, slow.looks, err)
+	}
+	w.failed(1)
+}
+
 // Once says what keeps it from knowing.
 func TestOnceTrouble(t *testing.T) {
 	w := newWorld(t, 1)
@@ -59,7 +90,7 @@ func TestOnceTrouble(t *testing.T) {
 	w.places[0].set(func(p *place) { p.down = false })
 	w.api.Add(1)
 	w.api.SetFault(func(wharfapitest.Call) wharfapitest.Fault { return wharfapitest.Fault{Refuse: 500} })
-	if found, err := w.watchdog(nil).Once(t.Context()); found.Builds > 0 || err == nil || !strings.Contains(err.Error(), "1 builds or workers could not be decided in time") {
+	if found, err := w.watchdog(nil).Once(t.Context()); found.Builds > 0 || err == nil || !strings.Contains(err.Error(), "1 builds or workers could not be decided by 20 looks: build 1: its line") {
 		t.Errorf("where nothing can be written it finds %+v, %v", found, err)
 	}
 	w.api.SetFault(nil)

@@ -214,8 +214,9 @@ func (w *Watchdog) Once(ctx context.Context) (found Found, err error) {
 	for k := range out.alone {
 		open[k] = true
 	}
-	// Looks that fail take time that does not count; not for ever.
-	for end := w.now().Add(2*w.cfg.Grace + 2*leastLooks*w.cfg.Every); ; out = w.round(ctx) {
+	// Those that are answered bring it forward, however slow they are; a few more may fail.
+	most := int(w.cfg.Grace/w.cfg.Every) + 10
+	for looks := 1; ; looks++ {
 		for k := range open {
 			if out.alone != nil && out.alone[k] == nil {
 				delete(open, k)
@@ -237,12 +238,13 @@ func (w *Watchdog) Once(ctx context.Context) (found Found, err error) {
 			return found, nil
 		case errors.Is(out.err, ErrHeld):
 			return found, out.err
-		case w.now().After(end):
-			return found, fmt.Errorf("%d builds or workers could not be decided in time: %w", len(open), cmp.Or(out.err, errSlow))
+		case looks >= most:
+			return found, fmt.Errorf("%d builds or workers could not be decided by %d looks: %w", len(open), looks, cmp.Or(out.err, errOften))
 		case !w.wait(ctx, w.cfg.Every):
 			return found, context.Cause(ctx)
 		}
+		out = w.round(ctx)
 	}
 }
 
-var errSlow = errors.New("looks took too long")
+var errOften = errors.New("not all of them were answered, or a build was scheduled anew")
