@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -196,9 +195,12 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	tail, skip := r.refused, int(f.have-min(f.have, t.Lines))
 	if !t.State.Final() {
 		tail = append(r.over(), r.refused...)
-		if skip, err = r.verdictLines(ctx); err != nil {
+		// Of a journal of which a part is missing, its number of lines does not tell.
+		_, since, err := r.report.Find(ctx, transcript.Own+verdictWords)
+		if err != nil {
 			return ofSink(err)
 		}
+		skip = int(since)
 	}
 	r.clean = false
 	for ; skip < len(tail); skip++ {
@@ -222,19 +224,8 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	return nil
 }
 
-// verdict begins the first line of those that say how a build has ended whose journal does not.
+// verdictWords begin the first line of those that say how a build has ended whose journal does not.
 const verdictWords = "the build has failed: "
-
-// verdictLines is how many of these lines the sink has: of a journal of which a part is missing, its number of lines does not tell.
-func (r *relay) verdictLines(ctx context.Context) (int, error) {
-	last, err := r.report.Last(ctx)
-	for i := len(last) - 1; i >= 0; i-- {
-		if strings.HasPrefix(last[i], transcript.Own+verdictWords) {
-			return len(last) - i, err
-		}
-	}
-	return 0, err
-}
 
 // refuse notes that the sink does not take an artifact.
 func (r *relay) refuse(a *transcript.Artifact, err error) {

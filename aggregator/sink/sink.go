@@ -41,9 +41,6 @@ type Line struct {
 // MaxLine is the most bytes that a line may have.
 const MaxLine = 1 << 20
 
-// LastLines is how many lines Report.Last returns at most.
-const LastLines = 200
-
 // Artifact is a file that a build has left.
 type Artifact struct {
 	// Name is a file name without directories. It is the build's only artifact of that name.
@@ -64,6 +61,8 @@ type Build struct {
 	// Scheduled is when it was asked for, and Worker the ID of its worker; zero if the sink does not know.
 	Scheduled time.Time
 	Worker    string
+	// Engine is the ID of what the sink has run its builds, where it has several; empty if it does not tell.
+	Engine string
 }
 
 // Fence is the time until which who has a build may write, by the clock of this process; zero if it may not any more. It is asked just before each write, by many goroutines at
@@ -89,14 +88,14 @@ type Sink interface {
 	Close() error
 }
 
-// Report is the sink's side of one build, for who has it. Append, Commit and Lines are called by one goroutine at a time, and so is PutArtifact, which may run beside them; the others may be
+// Report is the sink's side of one build, for who has it. Append, Commit, Lines and Find are called by one goroutine at a time, and so is PutArtifact, which may run beside them; the others may be
 // called by many at once. A call ends when its context does, which leaves open what became of what it wrote. A build that the sink does not know is NotFound. No method writes
 // after the end of the turn.
 type Report interface {
 	// Lines returns how many lines the sink has of the build, when all that was written before has arrived or will not any more, as far as can be known.
 	Lines(context.Context) (uint64, error)
-	// Last returns the texts of the last lines that the sink has of the build, LastLines of them at most, the oldest first.
-	Last(context.Context) ([]string, error)
+	// Find is Lines, and says besides how many of these lines there are from the last one on that begins with a prefix, that included; 0 if none does.
+	Find(ctx context.Context, prefix string) (lines, since uint64, err error)
 	// Append writes lines behind the first at ones, which the sink has or has been written. They are under way when it returns, and the slice and what it holds may be used again. After an
 	// error, only Lines tells what has arrived.
 	Append(ctx context.Context, at uint64, lines []Line) error

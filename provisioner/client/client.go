@@ -86,6 +86,14 @@ func (c *Client) call(ctx context.Context, method string, query url.Values, body
 	return json.NewDecoder(res.Body).Decode(v)
 }
 
+// String returns the provisioner's URL, without a password.
+func (c *Client) String() string { return c.base.Redacted() }
+
+// Ready returns nil if the provisioner's runtime answers. One that is not ready may still answer the other calls, with what it knew before. It needs no token.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.call(ctx, http.MethodGet, nil, nil, nil, "readyz")
+}
+
 // Trigger asks for a build, with the parameters that [provisioner.ParseTrigger] knows; they travel in the body, where no log has them. The same build of the same
 // instance is made once: asking again, after an answer that was lost, is safe.
 func (c *Client) Trigger(ctx context.Context, parameters map[string]string) (w provisioner.Worker, err error) {

@@ -81,9 +81,15 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.String() != url {
+		t.Errorf("it is a client of %s, and should be of %s", c, url)
+	}
 	w, err := c.Trigger(t.Context(), build("7"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := c.Ready(t.Context()); err != nil { // there is a runtime, and the image was fetched
+		t.Errorf("it is not ready: %v", err)
 	}
 	var changed error
 	for now, err := range c.Watch(t.Context()) {
@@ -127,6 +133,23 @@ func TestClient(t *testing.T) {
 		if _, err := client.New(address, "", client.Options{}); err == nil {
 			t.Errorf("%q is taken for a provisioner's URL", address)
 		}
+	}
+}
+
+// TestNotReady: the provisioner's own words say why.
+func TestNotReady(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = json.NewEncoder(w).Encode(provisioner.Problem{Title: r.URL.Path, Status: http.StatusServiceUnavailable, Detail: "the runtime is away"})
+	}))
+	defer s.Close()
+	c, err := client.New(s.URL, "", client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problem *provisioner.Problem
+	if err := c.Ready(t.Context()); !errors.As(err, &problem) || problem.Title != "/readyz" || problem.Detail != "the runtime is away" {
+		t.Errorf("it says %v", err)
 	}
 }
 

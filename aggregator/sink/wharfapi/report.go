@@ -38,30 +38,30 @@ type report struct {
 
 // Lines returns how many lines wharf-api has.
 func (r *report) Lines(ctx context.Context) (uint64, error) {
+	n, _, err := r.Find(ctx, "")
+	return n, err
+}
+
+// Find is Lines, and looks for one that begins with a prefix, which is none if it is empty. wharf-api tells all lines or none, so it costs no more.
+func (r *report) Find(ctx context.Context, prefix string) (n, since uint64, err error) {
 	if r.stream != nil {
 		r.broken()
 	}
-	n, err := r.rest.countLines(ctx, r.build)
-	if err != nil {
-		return 0, err
+	if n, since, err = r.rest.countLines(ctx, r.build, prefix); err != nil {
+		return 0, 0, err
 	}
 	if err := r.settle(ctx, func() (done, more bool, err error) {
 		if !r.unsure || r.most > 0 && n >= r.most {
 			return true, false, nil
 		}
-		now, err := r.rest.countLines(ctx, r.build)
-		more, n = now > n, now
-		return false, more, err
+		before := n
+		n, since, err = r.rest.countLines(ctx, r.build, prefix)
+		return false, n > before, err
 	}); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	r.unsure, r.most, r.base = false, 0, n
-	return n, nil
-}
-
-// Last returns the texts of the last lines.
-func (r *report) Last(ctx context.Context) ([]string, error) {
-	return r.rest.lastLines(ctx, r.build, sink.LastLines)
+	return n, since, nil
 }
 
 // settleEvery is how often wharf-api is asked what has arrived of what may be under way: nothing tells.

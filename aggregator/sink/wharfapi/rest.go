@@ -175,33 +175,24 @@ func of(build uint64, what string) string {
 	return "/api/build/" + strconv.FormatUint(build, 10) + "/" + what
 }
 
-// countLines counts the lines that are stored of a build.
-func (r *rest) countLines(ctx context.Context, build uint64) (n uint64, err error) {
-	err = r.eachLine(ctx, build, func(json.RawMessage) error {
+// countLines counts the lines that are stored of a build, and how many of them there are from the last one on that begins with a prefix, if that is not empty.
+func (r *rest) countLines(ctx context.Context, build uint64, prefix string) (n, since uint64, err error) {
+	err = r.eachLine(ctx, build, func(element json.RawMessage) error {
 		n++
-		return nil
-	})
-	return n, err
-}
-
-// lastLines returns the texts of the last lines that are stored of a build.
-func (r *rest) lastLines(ctx context.Context, build uint64, most int) (last []string, err error) {
-	var raw []json.RawMessage
-	err = r.eachLine(ctx, build, func(line json.RawMessage) error {
-		if len(raw) >= 2*most {
-			raw = append(raw[:0], raw[most:]...)
+		if since > 0 {
+			since++
 		}
-		raw = append(raw, bytes.Clone(line))
-		return nil
-	})
-	for _, line := range raw[max(0, len(raw)-most):] {
-		var l struct{ Message string }
-		if err == nil {
-			err = json.Unmarshal(line, &l)
+		if prefix == "" {
+			return nil
 		}
-		last = append(last, l.Message)
-	}
-	return last, err
+		var line struct{ Message string }
+		err := json.Unmarshal(element, &line)
+		if strings.HasPrefix(line.Message, prefix) {
+			since = 1
+		}
+		return err
+	})
+	return n, since, err
 }
 
 // eachLine calls f with every line that is stored of a build, which is good until f returns. None is kept.
@@ -259,6 +250,7 @@ func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
 		Status      sink.Status
 		ScheduledOn *time.Time
 		WorkerID    *string `json:"workerId"`
+		Engine      *struct{ ID string }
 	}
 	seen := map[uint64]bool{}
 	var all []sink.Build
@@ -282,6 +274,9 @@ func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
 			}
 			if e.WorkerID != nil {
 				b.Worker = *e.WorkerID
+			}
+			if e.Engine != nil {
+				b.Engine = e.Engine.ID
 			}
 			all = append(all, b)
 		}

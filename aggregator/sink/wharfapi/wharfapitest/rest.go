@@ -208,7 +208,11 @@ func (h *restAPI) list(w http.ResponseWriter, r *http.Request) {
 	all = all[min(offset, total):min(offset+limit, total)]
 	list := []map[string]any{}
 	for _, b := range all {
-		list = append(list, map[string]any{"buildId": b.ID, "status": b.Status, "scheduledOn": b.Scheduled, "workerId": strings.TrimSpace(b.Worker), "isInvalid": false})
+		element := map[string]any{"buildId": b.ID, "status": b.Status, "scheduledOn": b.Scheduled, "workerId": strings.TrimSpace(b.Worker), "isInvalid": false}
+		if b.Engine != "" {
+			element["engine"] = map[string]string{"id": b.Engine, "name": b.Engine}
+		}
+		list = append(list, element)
 	}
 	answer(w, http.StatusOK, map[string]any{"list": list, "totalCount": total})
 }

@@ -79,6 +79,7 @@ type Build struct {
 	Files     []File
 	Scheduled time.Time
 	Worker    string
+	Engine    string // its ID; empty is none
 }
 
 // Server is a stand-in. Its methods may be called by many goroutines at once.
@@ -187,6 +188,9 @@ func (s *Server) Add(id uint64) {
 	s.builds[id] = &Build{ID: id, Status: "Scheduling", History: []string{"Scheduling"}, Changed: []time.Time{now}, Scheduled: now}
 	s.moved.Broadcast()
 }
+
+// Change changes a build, if there is one.
+func (s *Server) Change(id uint64, change func(*Build)) { s.update(id, change) }
 
 // Build returns a copy of what there is of a build; its ID is 0 if there is none.
 func (s *Server) Build(id uint64) Build {

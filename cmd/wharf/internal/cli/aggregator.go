@@ -89,6 +89,10 @@ func (a *aggregating) run(ctx context.Context) error {
 	if err != nil {
 		return wrong(err)
 	}
+	defer func() { _ = cfg.Sink.Close() }()
+	if a.api.plain() {
+		a.log.Warn("the token, and all that builds print, goes to wharf-api unencrypted; give it an https URL")
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	in := watch(func(_ int, why string) {
@@ -105,10 +109,6 @@ func (a *aggregating) run(ctx context.Context) error {
 	}
 	defer o.Driver.Close()
 	cfg.Driver = o.Driver
-	if cfg.Sink, err = a.api.open(a.log); err != nil {
-		return wrong(err)
-	}
-	defer func() { _ = cfg.Sink.Close() }()
 	service, err := aggregator.New(cfg)
 	if err != nil {
 		return wrong(err)
@@ -157,5 +157,9 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	if info, err := os.Stat(a.scratch); a.scratch != "" && (err != nil || !info.IsDir()) {
 		errs = append(errs, fmt.Errorf("--scratch: %q must be a directory", a.scratch))
 	}
-	return cfg, errors.Join(append(errs, a.api.validate())...)
+	cfg.Sink, err = a.api.open()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return cfg, err
+	}
+	return cfg, nil
 }

@@ -100,7 +100,7 @@ Exit codes: 0 succeeded, 1 the build failed, 2 wrong use or definition,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
-	root.AddCommand(newRun(), newWorker(), newProvisioner(), newAggregator(), newPS(), newLogs(), newArtifacts(), newCancel(), newRelease(), newTimeline(), newLint(), newVars(), newDoctor(), newConformance(), newGC(), newClone(), newGitCredential(), newServeDriver(), newHelperImage(), newSchema(), newVersion())
+	root.AddCommand(newRun(), newWorker(), newProvisioner(), newAggregator(), newWatchdog(), newPS(), newLogs(), newArtifacts(), newCancel(), newRelease(), newTimeline(), newLint(), newVars(), newDoctor(), newConformance(), newGC(), newClone(), newGitCredential(), newServeDriver(), newHelperImage(), newSchema(), newVersion())
 	root.SetHelpCommand(newHelp())
 	addCompletion(root)
 	root.Version = self().String()

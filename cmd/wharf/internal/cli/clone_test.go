@@ -17,8 +17,11 @@ import (
 	"github.com/wharfci/wharf/provisioner/report"
 )
 
-// TestMain is wharf where Git asks it for a token, and a provisioner for tests of how a process ends.
+// TestMain is wharf where Git asks it for a token, and a provisioner, or any command, for tests of how a process ends.
 func TestMain(m *testing.M) {
+	if os.Getenv(asWharf) != "" {
+		os.Exit(Main(os.Args[1:]))
+	}
 	if os.Getenv(asProvisioner) != "" {
 		os.Exit(beProvisioner())
 	}

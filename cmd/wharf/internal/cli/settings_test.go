@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -14,8 +15,20 @@ var update = flag.Bool("update", false, "write the tables of settings in docs an
 
 // TestProvisionerReference: the documentation has every setting, as the command has it.
 func TestProvisionerReference(t *testing.T) {
-	const path, begin, end = "../../../../docs/provisioner.md", "<!-- settings -->\n", "<!-- end of settings -->\n"
 	t.Setenv(provisionerEnv+"_CONFIG", "")
+	sameSettings(t, "../../../../docs/provisioner.md", newProvisioner())
+}
+
+// TestWatchdogReference is the same of the watchdog.
+func TestWatchdogReference(t *testing.T) {
+	t.Setenv(watchdogEnv+"_CONFIG", "")
+	sameSettings(t, "../../../../docs/watchdog.md", newWatchdog())
+}
+
+// sameSettings wants the table of a page to be that of a command, or writes it.
+func sameSettings(t *testing.T, path string, cmd *cobra.Command) {
+	t.Helper()
+	const begin, end = "<!-- settings -->\n", "<!-- end of settings -->\n"
 	doc, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +40,7 @@ func TestProvisionerReference(t *testing.T) {
 	}
 	var want strings.Builder
 	want.WriteString("| setting | default | |\n|---|---|---|\n")
-	newProvisioner().Flags().VisitAll(func(f *pflag.Flag) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" {
 			return
 		}

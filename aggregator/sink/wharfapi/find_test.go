@@ -1,0 +1,76 @@
+package wharfapi_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wharfci/wharf/aggregator/sink"
+	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
+	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
+)
+
+func start(t *testing.T) (*wharfapitest.Server, *wharfapi.Sink) {
+	t.Helper()
+	api, err := wharfapitest.Start(wharfapitest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	s, err := wharfapi.New(api.URL(), wharfapi.Options{Settle: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return api, s
+}
+
+// A line is found by how it begins, also one that comes a moment after it was asked for: it may be under way.
+func TestFind(t *testing.T) {
+	api, s := start(t)
+	for i, c := range []struct {
+		lines  []string
+		prefix string
+		since  uint64
+	}{
+		{nil, "wharf: ", 0},
+		{[]string{"one", "two"}, "wharf: ", 0},
+		{[]string{"one", "wharf: it has \"ended\"", "three"}, "wharf: it has \"", 2},
+		{[]string{"it is not a line of wharf: no"}, "wharf: ", 0},
+		{[]string{"a", "b", "a", "c"}, "a", 2},
+		{[]string{""}, "", 0},
+	} {
+		id := uint64(i + 1)
+		api.Add(id)
+		r := s.Open(id, sink.Turn{Fence: func() time.Time { return time.Now().Add(time.Minute) }})
+		later := time.AfterFunc(100*time.Millisecond, func() {
+			api.Change(id, func(b *wharfapitest.Build) {
+				for _, l := range c.lines {
+					b.Lines, b.Count = append(b.Lines, wharfapitest.Line{Message: l}), b.Count+1
+				}
+			})
+		})
+		n, since, err := r.Find(t.Context(), c.prefix)
+		if err != nil || n != uint64(len(c.lines)) || since != c.since {
+			t.Errorf("of %q it finds %q: the last %d, of %d lines, %v", c.lines, c.prefix, since, n, err)
+		}
+		later.Stop()
+		_ = r.Close()
+	}
+}
+
+// What a build is run by is told where wharf-api tells it.
+func TestActiveEngine(t *testing.T) {
+	api, s := start(t)
+	api.Add(1)
+	api.Add(2)
+	api.Change(2, func(b *wharfapitest.Build) { b.Engine, b.Worker = "primary", "build-2-0123456789" })
+	all, err := s.Active(t.Context())
+	if err != nil || len(all) != 2 {
+		t.Fatalf("the builds are %v, %v", all, err)
+	}
+	for _, b := range all {
+		if b.ID == 1 && b.Engine+b.Worker != "" || b.ID == 2 && (b.Engine != "primary" || b.Worker != "build-2-0123456789") {
+			t.Errorf("a build is %+v", b)
+		}
+	}
+}
