@@ -20,8 +20,7 @@ import (
 // TestEverythingDies has builds triggered, built and relayed by two aggregators, while every second something is killed: an aggregator, the provisioner, a worker's process, the connection to
 // the runtime. In the end wharf-api has of each build what its steps printed, line by line.
 func TestEverythingDies(t *testing.T) {
-	const lines = 400
-	builds := sample(4, 20)
+	lines, builds := sample(100, 400), sample(3, 20)
 	p := begin(t, "--limit=3", "--rate=-1")
 	through := newRelay(t, p.runtime)
 	api := wharfAPI(t, wharfapitest.Options{})

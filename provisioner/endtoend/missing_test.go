@@ -41,8 +41,8 @@ func TestMissing(t *testing.T) {
 			t.Errorf("%s: the build is %s", what, b.Status)
 		}
 		for _, w := range want {
-			if strings.Count(words, w) != 1 {
-				t.Errorf("%s: it is said %q, and %q should be there once", what, words, w)
+			if !strings.Contains(words, w) || strings.Count(words, "wharf: the build") != 1 {
+				t.Errorf("%s: it is said %q, and %q should be there, once", what, words, w)
 			}
 		}
 	}
@@ -78,6 +78,19 @@ func TestMissing(t *testing.T) {
 	p.trigger(5, "wrong", "main")
 	failed(5, "no definition that can be used", time.Now(), "the definition cannot be used")
 	p.gone()
+	if p.runtime != "kubernetes" { // the others look for image and room before there is a worker
+		return
+	}
+	q := p.provisioner("--worker-cpu=10000")
+	api.Add(6)
+	q.trigger(6, "stays", "main")
+	failed(6, "no node has room", time.Now(), "its worker could not be started: not within 3s", "Insufficient cpu")
+	q.stop()
+	q = p.provisioner("--image=localhost/wharf/none:1")
+	api.Add(7)
+	q.trigger(7, "stays", "main")
+	failed(7, "no such image", time.Now(), "localhost/wharf/none:1")
+	q.stop()
 }
 
 // killContainers kills the processes of workers, first those that would start them again.

@@ -22,8 +22,11 @@ import (
 // listing is what "wharf ps" lists.
 type listing struct {
 	targeted
-	all    bool
-	output *choice
+	all       bool
+	output    *choice
+	service   bool
+	driver    string
+	workerKey string
 }
 
 func newPS() *cobra.Command {
@@ -33,17 +36,23 @@ func newPS() *cobra.Command {
 		Short: "List the builds that run, and those that are kept",
 		Long: `Lists the builds that "wharf run" runs for this user on this machine, with --all
 also those that have ended and are kept; or the builds that are named: workers, and
-those with results elsewhere.
+those with results elsewhere; or, with --workers, the workers that a provisioner has
+on the runtime, who relays each, and how many entries of its journal wharf-api has
+not confirmed yet.
 
 ` + whichBuild,
 		Example: `  wharf ps
   wharf ps --all
+  wharf ps --workers --worker-key /etc/wharf/worker-key
   wharf ps ci-7.internal:7500 --token-file token --output json`,
 		RunE: interruptible(l.run),
 	}
 	l.addTo(cmd)
 	l.output = outputFlag(cmd, "table", "json")
 	cmd.Flags().BoolVarP(&l.all, "all", "a", false, "also builds that have ended")
+	cmd.Flags().BoolVar(&l.service, "workers", false, "the workers of a provisioner, on the runtime that --driver names")
+	driverFlag(cmd, &l.driver)
+	cmd.Flags().StringVar(&l.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from (default: that of the state directory)")
 	return cmd
 }
 
@@ -66,6 +75,12 @@ type row struct {
 const brokenOff = "broken off"
 
 func (l *listing) run(ctx context.Context, args []string) error {
+	if l.service {
+		if len(args) > 0 {
+			return wrong(errNamed)
+		}
+		return l.workers(ctx)
+	}
 	var rows []row
 	var err error
 	if len(args) > 0 {

@@ -25,6 +25,12 @@ func TestWatchdogReference(t *testing.T) {
 	sameSettings(t, "../../../../docs/watchdog.md", newWatchdog())
 }
 
+// TestAggregatorReference is the same of the aggregator.
+func TestAggregatorReference(t *testing.T) {
+	t.Setenv(aggregatorEnv+"_CONFIG", "")
+	sameSettings(t, "../../../../docs/aggregator.md", newAggregator())
+}
+
 // sameSettings wants the table of a page to be that of a command, or writes it.
 func sameSettings(t *testing.T, path string, cmd *cobra.Command) {
 	t.Helper()
