@@ -36,7 +36,7 @@ func New(cfg Config) (*Aggregator, error) {
 	}
 	cfg.complete()
 	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
-	a.share = newShare(cfg.Name)
+	a.share = newShare(cfg.Name, a.fleet.running)
 	a.fleet.byTask = map[driver.TaskID]*member{}
 	a.met = newCounters(a)
 	return a, nil

@@ -96,6 +96,7 @@ func (m *member) observe() {
 // standing is where the relay of a worker stands, for who asks.
 type standing struct {
 	held        bool
+	settled     bool   // it is known what the sink has
 	read, taken uint64 // entries of the journal that were read, and that the sink has
 }
 
@@ -111,6 +112,13 @@ func (m *member) hold(held bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stand = standing{held: held}
+}
+
+// settle notes that it is known what the sink has.
+func (m *member) settle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stand.settled = true
 }
 
 // progress notes what was read, and what the sink has.
@@ -199,6 +207,16 @@ func (f *fleet) again(m *member) bool {
 		}
 	}
 	return false
+}
+
+// running is how many workers run that are relayed.
+func (f *fleet) running() (n int) {
+	for _, m := range f.all() {
+		if state, _, _ := m.now(); state == driver.StateRunning {
+			n++
+		}
+	}
+	return n
 }
 
 // reach notes whether the runtime tells.

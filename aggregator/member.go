@@ -195,7 +195,7 @@ func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.
 		case <-inner.Done():
 		}
 	}()
-	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report, filed: true}
+	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report, clean: claim.Clean, filed: true}
 	err := r.run(inner)
 	if cause := context.Cause(inner); err != nil && cause != nil {
 		err = cause

@@ -95,12 +95,11 @@ func (r *relay) once(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	r.clean = false
 	have, err := r.report.Lines(ctx)
 	if err != nil {
 		return ofSink(err)
 	}
-	r.clean = true
+	r.clean = true // it has been waited for
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -112,6 +111,7 @@ func (r *relay) once(ctx context.Context) error {
 		r.a.met.avoided.Add(float64(have))
 	}
 	r.a.tide.rise()
+	r.m.settle()
 	done()
 	group, inner := errgroup.WithContext(ctx)
 	files := newFiles(r)

@@ -11,16 +11,20 @@ import (
 
 // share is who has which worker, and who waits for it, as the workers tell: each tells everybody who asks for its claim, so all aggregators know the same. Who has two workers more than another that waits
 // passes one on to that, until nobody has.
+//
+// Who does not see all workers, since it has just come or come back, passes none on: it would take others for idle. And a worker of which it is not known yet what has arrived at the sink stays: the next one would
+// have to begin with that again.
 type share struct {
 	name string
+	all  func() int    // how many workers there are to claim
 	wake chan struct{} // has one when something has changed
 
 	mu       sync.Mutex
 	contests map[*member]client.Contest
 }
 
-func newShare(name string) *share {
-	return &share{name: name, wake: make(chan struct{}, 1), contests: map[*member]client.Contest{}}
+func newShare(name string, all func() int) *share {
+	return &share{name: name, all: all, wake: make(chan struct{}, 1), contests: map[*member]client.Contest{}}
 }
 
 // told takes in who has a worker, and who waits for it.
@@ -84,11 +88,15 @@ func (s *share) heir(m *member) string {
 
 // surplus is a worker that another should have, and who that is; nil if there is none.
 func (s *share) surplus() (m *member, heir string) {
+	all := s.all()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.contests) < all {
+		return nil, ""
+	}
 	loads := s.loads()
 	for of, c := range s.contests {
-		if c.Holder != s.name {
+		if c.Holder != s.name || !of.standing().settled {
 			continue
 		}
 		if to := s.least(c, loads); to != "" && loads[to] <= loads[s.name]-2 && (heir == "" || loads[to] < loads[heir]) {

@@ -248,7 +248,7 @@ func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfap
 		<-ended
 		_ = s.Close()
 		if w.t.Failed() {
-			w.t.Logf("%s", tail(text.String(), 60))
+			w.t.Logf("%s", tail(text.String(), 3000))
 		}
 	})
 	w.t.Cleanup(stop)
