@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
@@ -50,14 +52,25 @@ func (r *report) PutArtifact(ctx context.Context, a sink.Artifact) error {
 		named = n > 0
 		return err
 	})
-	if err == nil && !named { // somebody else was faster
+	switch {
+	case err != nil:
+		r.store.dropUnnamed(ctx, r.build, path)
+	case !named: // somebody else was faster
 		_ = os.Remove(path)
-	}
-	// After an error the file stays: the transaction may have come to its end all the same. If it has not, expiry removes it.
-	if err == nil {
+	default:
 		r.store.watch.changed(r.build)
 	}
 	return err
+}
+
+// dropUnnamed removes a file whose transaction has failed, unless that has come to its end all the same. If the database does not tell, Expire removes it later.
+func (s *Store) dropUnnamed(ctx context.Context, build uint64, path string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	all, err := s.artifacts(ctx, build, 0)
+	if err == nil && !slices.ContainsFunc(all, func(a artifact) bool { return a.file == filepath.Base(path) }) {
+		_ = os.Remove(path)
+	}
 }
 
 // directory is where the files of a build are.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -38,10 +39,12 @@ CREATE TABLE artifact (id INTEGER PRIMARY KEY AUTOINCREMENT, build INTEGER NOT N
 
 // connect opens the database, and makes it if need be.
 func (s *Store) connect() error {
-	path := (&url.URL{Path: filepath.ToSlash(filepath.Join(s.dir, databaseFile))}).EscapedPath()
+	file := filepath.ToSlash(filepath.Join(s.dir, databaseFile))
+	path := (&url.URL{Path: file}).EscapedPath()
 	at := func(more url.Values) string {
 		more["_pragma"] = append([]string{fmt.Sprintf("busy_timeout(%d)", s.opts.Busy.Milliseconds()), "page_size(8192)", "journal_mode(wal)", "wal_autocheckpoint(2000)", "journal_size_limit(67108864)"}, more["_pragma"]...)
-		return "file:" + path + "?" + more.Encode()
+		more.Set("modeof", file)
+		return "file:" + path + "?" + strings.ReplaceAll(more.Encode(), "+", "%20") // SQLite does not know + as a space
 	}
 	var err error
 	if s.writer, err = driver.Open(at(url.Values{"_txlock": {"immediate"}})); err != nil {

@@ -76,7 +76,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	dir, err := filepath.Abs(dir)
 	if err == nil {
-		err = os.MkdirAll(filepath.Join(dir, artifactsDir), 0o700)
+		err = makeAll(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("local sink: %w", err)
@@ -91,6 +91,18 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.loop.Go(s.expireOften)
 	}
 	return s, nil
+}
+
+// makeAll makes what others are not to read: logs and artifacts may have secrets in them. SQLite's own log gets the mode of the database (modeof); its shared memory has nothing of them.
+func makeAll(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, artifactsDir), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, databaseFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), syncDir(dir))
 }
 
 // Close closes the database, and ends logs that are followed. What was committed stays.
