@@ -50,6 +50,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	a.log.Info("relaying", "name", a.cfg.Name)
 	tending.Go(func() { a.meet(ctx) })
 	tending.Go(func() { a.share.run(ctx) })
+	tending.Go(func() { a.tidy(ctx) })
 	wait := backoff{}
 	for {
 		err := a.look(ctx)
@@ -117,6 +118,21 @@ const (
 	meetTime   = 100 * time.Millisecond
 	againEvery = time.Minute
 )
+
+// tidyEvery is how often it is looked for what aggregators have left that died.
+const tidyEvery = 10 * time.Second
+
+// tidy finishes what others have begun who died over it.
+func (a *Aggregator) tidy(ctx context.Context) {
+	for pause(ctx, tidyEvery) {
+		if a.fleet.reachable() != nil {
+			continue
+		}
+		if err := a.abandoned(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("what others have begun is not known", "error", err)
+		}
+	}
+}
 
 // meet takes in workers that are new.
 func (a *Aggregator) meet(ctx context.Context) {

@@ -20,7 +20,8 @@ type fleet struct {
 
 // member is a worker.
 type member struct {
-	task   driver.Task
+	task   driver.Task // its ID is empty of one that was gone before it was seen
+	mark   string      // see provisioner.MarkOf
 	worker provisioner.Worker
 	mine   bool
 
@@ -167,7 +168,7 @@ func (f *fleet) reconcile(tasks []driver.Task, asked time.Time, mine func(*provi
 			continue
 		}
 		w := provisioner.WorkerOf(t)
-		m = &member{task: t, worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now(), passing: make(chan string, 1)}
+		m = &member{task: t, mark: provisioner.MarkOf(t.ID), worker: w, mine: mine(&w), state: t.State, reason: t.Reason, changed: make(chan struct{}), since: time.Now(), passing: make(chan string, 1)}
 		m.observe()
 		f.byTask[t.ID] = m
 		if m.mine {
@@ -207,6 +208,17 @@ func (f *fleet) again(m *member) bool {
 		}
 	}
 	return false
+}
+
+// marks are those of all workers that there are.
+func (f *fleet) marks() map[string]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[string]bool{}
+	for _, m := range f.byTask {
+		all[m.mark] = true
+	}
+	return all
 }
 
 // running is how many workers run that are relayed.

@@ -2,8 +2,6 @@ package aggregator
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -36,7 +34,7 @@ type turn struct {
 }
 
 func (t *turn) labels() map[string]string {
-	return map[string]string{provisioner.LabelRole: provisioner.RoleVerdict, provisioner.LabelWorker: t.m.worker.ID, provisioner.LabelTask: provisioner.MarkOf(t.m.task.ID)}
+	return map[string]string{provisioner.LabelRole: provisioner.RoleVerdict, provisioner.LabelWorker: t.m.worker.ID, provisioner.LabelTask: t.m.mark}
 }
 
 // volumes are those of the worker, and the highest number that one of them has.
@@ -97,12 +95,12 @@ func (t *turn) take(ctx context.Context, gone func() bool) (first bool, err erro
 // make takes the turn, or goes on with it.
 func (t *turn) make(ctx context.Context, number int) error {
 	asked := time.Now()
-	sum := sha256.Sum256([]byte(t.m.task.ID))
 	labels := t.labels()
 	labels[labelNumber], labels[labelBy] = strconv.Itoa(number), t.a.id
+	labels[provisioner.LabelBuild], labels[provisioner.LabelInstance] = strconv.FormatUint(t.m.worker.Build, 10), t.m.worker.Instance
 	ctx, cancel := context.WithTimeout(ctx, turnTime)
 	defer cancel()
-	_, err := t.a.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: fmt.Sprintf("verdict-%s-%s-%d", t.m.worker.ID, hex.EncodeToString(sum[:4]), number), Labels: labels})
+	_, err := t.a.cfg.Driver.CreateVolume(ctx, driver.VolumeSpec{Name: fmt.Sprintf("verdict-%s-%s-%d", t.m.worker.ID, t.m.mark[:min(8, len(t.m.mark))], number), Labels: labels})
 	if err != nil {
 		return err
 	}

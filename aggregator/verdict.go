@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/wharfci/wharf/aggregator/sink"
+	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/provisioner"
 )
 
@@ -158,6 +160,9 @@ func (v *verdict) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeBound)
 	defer cancel()
 	d := v.cfg.Driver
+	if v.m.task.ID == "" {
+		return v.turn.end(ctx)
+	}
 	if err := d.Remove(ctx, v.m.task.ID); err != nil {
 		return err
 	}
@@ -167,4 +172,31 @@ func (v *verdict) clear(ctx context.Context) error {
 		}
 	}
 	return v.turn.end(ctx)
+}
+
+// abandoned finishes what others have begun who died over it: turns of workers that are not there any more.
+func (a *Aggregator) abandoned(ctx context.Context) error {
+	all, err := a.cfg.Driver.ListVolumes(ctx, driver.ListOptions{Labels: map[string]string{provisioner.LabelRole: provisioner.RoleVerdict}})
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	if err := a.look(ctx); err != nil { // whose volume there is and who is not there now has gone
+		return err
+	}
+	there, begun := a.fleet.marks(), map[string]bool{}
+	for _, v := range all {
+		mark := v.Labels[provisioner.LabelTask]
+		w := provisioner.Worker{ID: v.Labels[provisioner.LabelWorker], Instance: v.Labels[provisioner.LabelInstance]}
+		w.Build, _ = strconv.ParseUint(v.Labels[provisioner.LabelBuild], 10, 64)
+		if there[mark] || begun[mark] || w.Build == 0 || !a.mine(&w) {
+			continue
+		}
+		begun[mark] = true
+		m := &member{mark: mark, worker: w, mine: true, state: driver.StateEnded, removed: true, changed: make(chan struct{}), started: time.Now(), passing: make(chan string, 1)}
+		a.log.Info("finishing what another has begun", "worker", w.ID, "build", w.Build)
+		t := &tending{}
+		a.conclude(ctx, m, t)
+		t.drop()
+	}
+	return nil
 }

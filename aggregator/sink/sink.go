@@ -96,16 +96,17 @@ type Report interface {
 	Lines(context.Context) (uint64, error)
 	// Find is Lines, and says besides how many of these lines there are from the last one on that begins with a prefix, that included; 0 if none does.
 	Find(ctx context.Context, prefix string) (lines, since uint64, err error)
-	// Append writes lines behind the first at ones, which the sink has or has been written. They are under way when it returns, and the slice and what it holds may be used again. After an
-	// error, only Lines tells what has arrived.
+	// Append writes lines behind the first at ones, which the sink has or has been written. They are under way when it returns, and the slice and what it holds may be used again. Another at is
+	// an error, of Append or of Commit, and nothing of lines is stored. After an error, only Lines tells what has arrived.
 	Append(ctx context.Context, at uint64, lines []Line) error
 	// Commit returns nil when all lines that were appended are stored. After an error, only Lines tells which are.
 	Commit(context.Context) error
 	// Status returns the build's state.
 	Status(context.Context) (Status, error)
-	// SetStatus sets it. When a final state has been set, none that was set before comes after it.
+	// SetStatus sets it. When a final state has been set, none that was set before comes after it; the report sets no other, and returns nil. Ended cannot be set.
 	SetStatus(context.Context, Status) error
-	// PutArtifact stores an artifact, unless the sink has one of this name. InvalidArgument: the sink does not take it, now or later.
+	// PutArtifact stores an artifact, unless the sink has one of this name: all of what its Open reads, or nothing if that fails or is not of its Size. What Open returns is closed before
+	// PutArtifact returns. InvalidArgument: the sink does not take it, now or later.
 	PutArtifact(context.Context, Artifact) error
 	// Close ends the connections of the build. What was appended and not committed may or may not arrive.
 	Close() error

@@ -20,7 +20,7 @@ func TestMissing(t *testing.T) {
 	p := begin(t)
 	api := wharfAPI(t, wharfapitest.Options{})
 	for _, name := range []string{"one", "two"} {
-		p.aggregator(name, p.url, api, "--unstarted=3s")
+		p.aggregator(name, p.url, api, "--unstarted=10s")
 	}
 	d := newDesk(t, nobody)
 	p.repository("stays", "main", "stay:\n  here:\n    container:\n      image: "+stepImage+"\n      cmds:\n        - echo it has begun\n        - wget -q -O /dev/null "+d.url+"/begin/${BUILD_REF}\n")
@@ -84,7 +84,7 @@ func TestMissing(t *testing.T) {
 	q := p.provisioner("--worker-cpu=10000")
 	api.Add(6)
 	q.trigger(6, "stays", "main")
-	failed(6, "no node has room", time.Now(), "its worker could not be started: not within 3s", "Insufficient cpu")
+	failed(6, "no node has room", time.Now(), "its worker could not be started: not within 10s", "Insufficient cpu")
 	q.stop()
 	q = p.provisioner("--image=localhost/wharf/none:1")
 	api.Add(7)

@@ -87,22 +87,30 @@ func (r *report) open(ctx context.Context) error {
 	return nil
 }
 
-// Append writes lines.
+// Append writes lines. Who has not asked how many there are has it asked here: wharf-api would store them wherever they are said to belong.
 func (r *report) Append(ctx context.Context, at uint64, lines []sink.Line) error {
+	if !r.known && !r.unsure {
+		if _, err := r.Lines(ctx); err != nil {
+			return err
+		}
+	}
 	return r.bounded(ctx, func(ctx context.Context) error {
+		if r.unsure {
+			return errors.New("it is not known how many lines there are")
+		}
+		want := r.base
+		if r.stream != nil {
+			want += r.stream.sent
+		}
+		if at != want {
+			return fmt.Errorf("lines behind the first %d, and there are %d", at, want)
+		}
 		if r.stream == nil {
-			if r.unsure {
-				return errors.New("wharf-api: it is not known how many lines there are")
-			}
-			r.base = at
 			if err := r.open(ctx); err != nil {
 				return err
 			}
 		}
 		defer r.stream.bind(ctx)()
-		if want := r.base + r.stream.sent; at != want {
-			return fmt.Errorf("wharf-api: lines behind the first %d, and there are %d", at, want)
-		}
 		for i := range lines {
 			r.stream.sent++ // also if it fails: it may have arrived
 			if err := r.stream.SendMsg(&message{r.build, &lines[i]}); err != nil {

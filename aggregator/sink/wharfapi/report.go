@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -26,14 +25,16 @@ type report struct {
 	// What belongs to who writes lines.
 	conn   *grpc.ClientConn
 	stream *stream // nil while none is open
+	known  bool    // base is what wharf-api has
 	base   uint64  // how many lines there are before those of the stream
 	unsure bool    // lines may be under way
 	most   uint64  // how many there can be at most, if that is known; else 0
 
 	unsureFile bool // a file may be under way; belongs to who puts files
 
-	mu           sync.Mutex
-	unsureStatus bool // a state that is not final may be under way
+	setting      chan struct{} // has one while a state is set: those who wait can give up, as they could not with a mutex
+	unsureStatus bool          // a state that is not final may be under way
+	final        bool          // a final state was set
 }
 
 // Lines returns how many lines wharf-api has.
@@ -60,7 +61,7 @@ func (r *report) Find(ctx context.Context, prefix string) (n, since uint64, err 
 	}); err != nil {
 		return 0, 0, err
 	}
-	r.unsure, r.most, r.base = false, 0, n
+	r.unsure, r.most, r.known, r.base = false, 0, true, n
 	return n, since, nil
 }
 
@@ -105,10 +106,23 @@ func (r *report) Status(ctx context.Context) (sink.Status, error) {
 	return sink.Ended, nil
 }
 
-// SetStatus sets the build's state.
+// SetStatus sets the build's state. wharf-api would take one back that is final.
 func (r *report) SetStatus(ctx context.Context, s sink.Status) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	select {
+	case r.setting <- struct{}{}:
+		defer func() { <-r.setting }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if r.final {
+		return nil
+	}
+	err := r.setStatus(ctx, s)
+	r.final = err == nil && s.Final()
+	return err
+}
+
+func (r *report) setStatus(ctx context.Context, s sink.Status) error {
 	if err := r.rest.setStatus(ctx, r.build, s); err != nil {
 		r.unsureStatus = r.unsureStatus || !s.Final() && !refused(err)
 		return err

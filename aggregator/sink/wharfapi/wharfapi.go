@@ -97,7 +97,7 @@ const idle = 30 * time.Second
 
 // Open returns the sink's side of a build.
 func (s *Sink) Open(build uint64, turn sink.Turn) sink.Report {
-	r := &report{sink: s, build: build, turn: turn, unsure: !turn.Clean, unsureFile: !turn.Clean, unsureStatus: !turn.Clean}
+	r := &report{sink: s, build: build, turn: turn, unsure: !turn.Clean, unsureFile: !turn.Clean, unsureStatus: !turn.Clean, setting: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.dial = fenced(s.opts.Dial, turn.Fence)
 	r.rest = s.newREST(r.dial)
