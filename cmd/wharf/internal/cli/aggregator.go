@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wharfci/wharf/aggregator"
+	"github.com/wharfci/wharf/aggregator/sink/local"
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/settings"
 )
@@ -34,6 +35,7 @@ type aggregating struct {
 	scratch   string
 	level     *choice
 	api       wharfAPI
+	store     storing
 	log       hclog.Logger
 }
 
@@ -44,8 +46,8 @@ func (a *aggregating) command() *cobra.Command {
 		Use:   "aggregator",
 		Short: "Relay what builds print and leave to wharf-api, each line once",
 		Long: `Finds the workers that a provisioner has started on the runtime, and relays their
-logs, states, artifacts and test results to wharf-api. It keeps nothing itself:
-it may be killed and started again at any time, and several may serve one runtime;
+logs, states, artifacts and test results to wharf-api, or, without --wharf-api, to
+a store on this machine with an API to read. It keeps nothing else itself: it may be killed and started again at any time, and several may serve one runtime;
 they share the workers, and one takes over from another that has died.
 
 Every setting is a flag, a variable WHARF_AGGREGATOR_… (--worker-key is
@@ -53,6 +55,7 @@ WHARF_AGGREGATOR_WORKER_KEY), or a line of the YAML file that --config names
 ("worker-key: /etc/wharf/key"); the first of these that has it counts. Secrets are
 files.`,
 		Example: `  wharf aggregator --wharf-api https://wharf.example --worker-key /etc/wharf/worker-key
+  wharf aggregator --store builds --store-listen 127.0.0.1:5011
   wharf aggregator --config /etc/wharf/aggregator.yml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,6 +71,8 @@ files.`,
 	f.StringVar(&a.config, "config", os.Getenv(aggregatorEnv+"_CONFIG"), "YAML `file` with settings")
 	driverFlag(cmd, &a.driver)
 	a.api.addTo(f)
+	f.Lookup("wharf-api").Usage = "`URL` of wharf-api, such as https://wharf.example; without it builds go to a store on this machine"
+	a.store.addTo(f)
 	a.addRest(f)
 	return cmd
 }
@@ -118,6 +123,13 @@ func (a *aggregating) run(ctx context.Context) error {
 		return trouble(err)
 	}
 	defer stop()
+	if store, ok := cfg.Sink.(*local.Store); ok {
+		stop, err := a.store.serve(store, a.log)
+		if err != nil {
+			return trouble(err)
+		}
+		defer stop()
+	}
 	if err := service.Run(ctx); err != nil {
 		return trouble(err)
 	}
@@ -157,7 +169,11 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	if info, err := os.Stat(a.scratch); a.scratch != "" && (err != nil || !info.IsDir()) {
 		errs = append(errs, fmt.Errorf("--scratch: %q must be a directory", a.scratch))
 	}
-	cfg.Sink, err = a.api.open()
+	if a.api.url == "" {
+		cfg.Sink, err = a.store.open()
+	} else {
+		cfg.Sink, err = a.api.open()
+	}
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return cfg, err
 	}
