@@ -1,12 +1,19 @@
 package aggregator_test
 
 import (
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/wharfci/wharf/aggregator"
+	"github.com/wharfci/wharf/aggregator/sink/local"
+	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
 	"github.com/wharfci/wharf/worker/journal"
 )
@@ -84,6 +91,39 @@ func TestFaults(t *testing.T) {
 		}
 		if !slices.Equal(names, []string{"a.txt", "b.txt", "c.txt"}) {
 			t.Errorf("build %d has the files %q", f.build, names)
+		}
+	}
+}
+
+// Without wharf-api builds are kept here: one that was relayed, and one whose worker was killed.
+func TestLocal(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	store, err := local.Open(t.TempDir(), local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := httptest.NewServer(store.Handler())
+	t.Cleanup(api.Close)
+	w.aggregator("one", func(cfg *aggregator.Config, _ *wharfapi.Options) { cfg.Sink = store })
+	good, bad := w.add(1).start(), w.add(2).start()
+	good.many(3)
+	good.artifact("a.txt", "a")
+	good.end(journal.Succeeded, "")
+	bad.many(2)
+	bad.kill()
+	w.leaves(2) // of the one that was released: a provisioner would remove them
+	for path, want := range map[string]string{
+		"/api/build/1": "Completed", "/api/build/1/log": "line 2 of its log", "/api/build/1/artifact": "a.txt",
+		"/api/build/2": "Failed", "/api/build/2/log": "the build has failed",
+	} {
+		res, err := http.Get(api.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("GET %s: %s, %v; want %q", path, text, err, want)
 		}
 	}
 }

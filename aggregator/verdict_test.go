@@ -32,10 +32,16 @@ func (f *fakeWorker) failed() []string {
 	return words
 }
 
-// empty waits until nothing is left on the runtime: that tells nobody of volumes.
+// empty waits until nothing is left on the runtime.
 func (w *world) empty() {
 	w.t.Helper()
-	for begin := time.Now(); len(w.runtime.Left("workers")) > 0; time.Sleep(10 * time.Millisecond) {
+	w.leaves(0)
+}
+
+// leaves waits until so many tasks and volumes are left at most: the runtime tells nobody of volumes.
+func (w *world) leaves(n int) {
+	w.t.Helper()
+	for begin := time.Now(); len(w.runtime.Left("workers")) > n; time.Sleep(10 * time.Millisecond) {
 		if time.Since(begin) > patience {
 			w.t.Fatalf("there are left: %v", w.runtime.Left("workers"))
 		}

@@ -226,11 +226,13 @@ func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfap
 	if change != nil {
 		change(&cfg, &opts)
 	}
-	s, err := wharfapi.New(w.api.URL(), opts)
-	if err != nil {
-		w.t.Fatal(err)
+	if cfg.Sink == nil {
+		s, err := wharfapi.New(w.api.URL(), opts)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		cfg.Sink = s
 	}
-	cfg.Sink = s
 	a, err := aggregator.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
@@ -246,7 +248,7 @@ func (w *world) aggregator(name string, change func(*aggregator.Config, *wharfap
 	stop := sync.OnceFunc(func() {
 		cancel()
 		<-ended
-		_ = s.Close()
+		_ = cfg.Sink.Close()
 		if w.t.Failed() {
 			w.t.Logf("%s", tail(text.String(), 3000))
 		}

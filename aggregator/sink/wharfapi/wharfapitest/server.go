@@ -199,6 +199,16 @@ func (s *Server) Build(id uint64) Build {
 	return s.copied(id)
 }
 
+// Count is how many lines there are of a build.
+func (s *Server) Count(id uint64) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.builds[id]; b != nil {
+		return b.Count
+	}
+	return 0
+}
+
 func (s *Server) copied(id uint64) Build {
 	b := s.builds[id]
 	if b == nil {
