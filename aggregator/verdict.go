@@ -155,16 +155,26 @@ func (v *verdict) pronounce(ctx context.Context, left *remains, missing error) e
 // removeBound is how long it may take to remove a worker.
 const removeBound = time.Minute
 
-// clear removes the worker, and what stands for the turn last: as long as that is there, what is left of the worker is known to be reported.
+// clear removes the worker, and what stands for the turn last: as long as that is there, what is left of the worker is known to be reported. It tries on for a while, also when the aggregator is to end:
+// a runtime may not remove a volume in the moment in which its task goes.
 func (v *verdict) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeBound)
 	defer cancel()
-	d := v.cfg.Driver
-	if v.m.task.ID == "" {
-		return v.turn.end(ctx)
+	wait := backoff{}
+	for {
+		err := v.clearOnce(ctx)
+		if err == nil || !pause(ctx, wait.next(5*time.Second)) {
+			return err
+		}
 	}
-	if err := d.Remove(ctx, v.m.task.ID); err != nil {
-		return err
+}
+
+func (v *verdict) clearOnce(ctx context.Context) error {
+	d := v.cfg.Driver
+	if id := v.m.task.ID; id != "" {
+		if err := d.Remove(ctx, id); err != nil {
+			return err
+		}
 	}
 	if volume := provisioner.VolumeOf(v.m.task); volume != "" {
 		if err := d.RemoveVolume(ctx, volume); err != nil {

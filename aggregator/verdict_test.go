@@ -1,10 +1,13 @@
 package aggregator_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/wharfci/wharf/aggregator"
+	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/worker/journal"
@@ -97,5 +100,41 @@ func TestRemoved(t *testing.T) {
 		if words := f.failed(); !strings.Contains(words[0], "its worker was removed before") {
 			t.Errorf("it is said %q", words)
 		}
+	}
+}
+
+// stuck is a driver whose runtime says why tasks do not run, and goes on trying.
+type stuck struct{ driver.Driver }
+
+func (s *stuck) List(ctx context.Context, opts driver.ListOptions) ([]driver.Task, error) {
+	tasks, err := s.Driver.List(ctx, opts)
+	for i := range tasks {
+		if tasks[i].State == driver.StateCreated {
+			tasks[i].State, tasks[i].Reason = driver.StateStarting, "no node has room"
+		}
+	}
+	return tasks, err
+}
+
+func (s *stuck) Events(ctx context.Context, opts driver.ListOptions, f func(driver.Event) error) error {
+	return driver.Events(ctx, s.Driver, opts, func(ev driver.Event) error {
+		if ev.State == driver.StateCreated {
+			ev.State, ev.Reason = driver.StateStarting, "no node has room"
+		}
+		return f(ev)
+	})
+}
+
+// A worker that the runtime cannot start, and does not give up: its build fails with what the runtime says.
+func TestUnstarted(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	for _, name := range []string{"one", "two"} {
+		w.aggregator(name, func(cfg *aggregator.Config, _ *wharfapi.Options) {
+			cfg.Driver, cfg.Unstarted = &stuck{cfg.Driver}, 100*time.Millisecond
+		})
+	}
+	words := w.add(1).failed()
+	if !strings.Contains(words[0], "its worker could not be started: not within 100ms: no node has room") && !strings.Contains(strings.Join(words, "\n"), "the runtime said at") {
+		t.Errorf("it is said %q", words)
 	}
 }

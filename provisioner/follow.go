@@ -60,7 +60,8 @@ func (p *Provisioner) event(ev driver.Event) error {
 func (p *Provisioner) bury(m *member) {
 	p.persist(func() error {
 		_, err := p.sweep(p.ctx, m.worker.ID, m.task.ID)
-		return errors.Join(err, p.cfg.Driver.RemoveVolume(p.ctx, VolumeOf(m.task)))
+		_, notes := removeVolumes(p.ctx, p.cfg.Driver, notesOf(m.worker.ID, m.task.ID), all)
+		return errors.Join(err, notes, p.cfg.Driver.RemoveVolume(p.ctx, VolumeOf(m.task)))
 	}, "what a worker has left that was removed by others is not removed yet; trying again", "worker", m.worker.ID)
 }
 
