@@ -87,6 +87,7 @@ type tending struct {
 	done    bool // everything has been taken
 	granted bool // since it was looked at last
 	fence   uint64
+	lost    uint64      // the fence of a claim whose connection was lost
 	report  sink.Report // stays from one claim to the next if nobody else had one between
 	begun   bool        // the sink knows that the build runs
 
@@ -150,7 +151,7 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 	defer c.Close()
 	defer a.share.forget(m)
 	for {
-		claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Told: func(now client.Contest) { a.share.told(m, now) }})
+		claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Fence: t.lost, Told: func(now client.Contest) { a.share.told(m, now) }})
 		if status.Code(err) == codes.FailedPrecondition {
 			t.done = true // whoever had the claim has released it
 			return nil
@@ -164,6 +165,7 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 		}
 		a.log.Info("claimed a worker", "worker", m.worker.ID, "build", m.worker.Build, "fence", claim.Fence, "clean", claim.Clean)
 		t.take(claim, m.worker.Build, a.cfg.Sink)
+		t.lost = 0
 		var p passed
 		if err := a.held(ctx, m, t, c, claim); !errors.As(err, &p) {
 			return err
@@ -210,6 +212,9 @@ func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.
 	case err == nil:
 		t.done = true
 		claim.Close()
+	case errors.Is(err, client.ErrClaimLost):
+		claim.Abandon()
+		t.lost = claim.Fence
 	case !r.clean || !r.filed:
 		claim.Abandon()
 	case errors.As(err, &p):

@@ -17,8 +17,8 @@ import (
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
 )
 
-// TestEverythingDies has builds triggered, built and relayed by two aggregators, while every second something is killed: an aggregator, the provisioner, a worker's process, the connection to
-// the runtime. In the end wharf-api has of each build what its steps printed, line by line.
+// TestEverythingDies has builds triggered, built and relayed by two aggregators, while every second something is killed, or stopped for a while: an aggregator, the provisioner, a worker's process, the connection to
+// the runtime. In the end, or when that has gone on for long enough, things calm down, and wharf-api has of each build what its steps printed, line by line.
 func TestEverythingDies(t *testing.T) {
 	lines, builds := sample(100, 400), sample(3, 20)
 	p := begin(t, "--limit=3", "--rate=-1")
@@ -45,7 +45,7 @@ after:
 		api.Add(uint64(build))
 		p.trigger(build, "print", "main")
 	}
-	over, stop := context.WithCancel(t.Context())
+	over, stop := context.WithTimeout(t.Context(), time.Duration(sample(45, 1800))*time.Second)
 	var killing sync.WaitGroup
 	killed := map[string]int{}
 	killing.Go(func() {
@@ -56,7 +56,7 @@ after:
 				every.Stop()
 				return
 			}
-			switch what := rand.N(5); what {
+			switch what := rand.N(6); what {
 			case 0, 1:
 				killed["aggregator"]++
 				relayers[what].restart()
@@ -67,7 +67,12 @@ after:
 				if killWorker() {
 					killed["worker"]++
 				}
-			case 4:
+			case 4: // longer than it takes to be taken for gone
+				killed["pause"]++
+				paused := relayers[rand.N(2)]
+				paused.signal(syscall.SIGSTOP)
+				time.AfterFunc(8*time.Second, func() { paused.signal(syscall.SIGCONT) })
+			case 5:
 				killed["connection"]++
 				through.cut()
 				through.mend()

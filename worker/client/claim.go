@@ -22,6 +22,8 @@ type ClaimOptions struct {
 	Holder string
 	// Wait waits until the claim is free.
 	Wait bool
+	// Fence, if it is not 0, is that of a claim that this process had, and whose connection it has lost: it is granted at once if nobody else has had it since.
+	Fence uint64
 	// Told, if not nil, is called from one goroutine with who has the claim and who waits for it, at first and whenever that has changed, while this one waits and while it holds it.
 	Told func(Contest)
 }
@@ -77,7 +79,7 @@ func (c *Client) claim(ctx context.Context, opts ClaimOptions) (*Claim, error) {
 		return nil, err
 	}
 	// Its own error says less than that of Recv.
-	_ = stream.Send(&workerv1.ClaimRequest{Holder: opts.Holder, Wait: opts.Wait})
+	_ = stream.Send(&workerv1.ClaimRequest{Holder: opts.Holder, Wait: opts.Wait, Fence: opts.Fence})
 	for {
 		msg, err := stream.Recv()
 		if err != nil {

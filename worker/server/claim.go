@@ -74,12 +74,18 @@ func openClaim(dir string) (*claim, error) {
 	return c, nil
 }
 
-// join adds somebody who asks.
-func (c *claim) join(name string) *contender {
+// join adds somebody who asks. Who had the claim last, which its fence proves, and has lost the connection, need not wait for its own lease, nor for the loss to be noticed.
+func (c *claim) join(name string, fence uint64) *contender {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	me := &contender{name: name, news: make(chan struct{}, 1)}
-	c.waiting = append(c.waiting, me)
+	if fence != 0 && fence == c.fence && !c.clean {
+		c.holder, c.until = nil, time.Time{}
+		c.waiting = append([]*contender{me}, c.waiting...)
+		c.next = name
+	} else {
+		c.waiting = append(c.waiting, me)
+	}
 	c.changed()
 	return me
 }
@@ -134,7 +140,7 @@ func (c *claim) look(me *contender) (*workerv1.ClaimResponse, error) {
 		}
 		c.fence++
 		out.Fence, out.Clean = c.fence, c.clean
-		c.holder, c.by, c.next, c.until = me, me.name, "", time.Time{}
+		c.holder, c.by, c.next, c.until, c.clean = me, me.name, "", time.Time{}, false
 		c.waiting = slices.DeleteFunc(c.waiting, func(o *contender) bool { return o == me })
 		c.changed()
 	}
@@ -215,7 +221,7 @@ func (s *service) Claim(stream grpc.BidiStreamingServer[workerv1.ClaimRequest, w
 		return status.Error(codes.InvalidArgument, "the holder must have 1 to 200 bytes")
 	}
 	claim, ctx := s.server.claim, stream.Context()
-	me, clean := claim.join(first.GetHolder()), false
+	me, clean := claim.join(first.GetHolder(), first.GetFence()), false
 	defer func() { claim.leave(me, clean) }()
 	said := make(chan *workerv1.ClaimRequest)
 	go hear(stream, said)

@@ -406,7 +406,19 @@ func TestLease(t *testing.T) {
 	if r2.err != nil || r2.claim.Clean || lasts(r.claim) {
 		t.Errorf("after the holder was cut off: clean %v, its lease lasts %v, %v", r2.claim.Clean, lasts(r.claim), r2.err)
 	}
-	r2.claim.Close()
+	if err := r2.claim.Lease(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r2.claim.Abandon() // its connection is lost: whoever had the claim need not wait for its own lease
+	again, err := s.client.Claim(t.Context(), client.ClaimOptions{Holder: "second", Fence: r2.claim.Fence})
+	if err != nil || again.Clean {
+		t.Fatalf("by who had it: %+v, %v", again, err)
+	}
+	again.Abandon()
+	_, err = s.client.Claim(t.Context(), client.ClaimOptions{Holder: "second", Fence: r2.claim.Fence, Wait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestToken(t *testing.T) {

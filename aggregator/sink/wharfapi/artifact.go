@@ -18,18 +18,17 @@ import (
 // PutArtifact stores a file.
 func (r *report) PutArtifact(ctx context.Context, a sink.Artifact) error {
 	var there bool
-	err := r.settle(ctx, func() (done, more bool, err error) {
+	err := r.settle(ctx, r.file, func() (done, more bool, err error) {
 		names, err := r.rest.files(ctx, r.build)
 		there = names[a.Name]
-		return there || !r.unsureFile, false, err
+		return there || r.file.IsZero(), false, err
 	})
 	if err != nil || there {
 		return err
 	}
-	r.unsureFile = true
-	err = r.send(ctx, a)
-	if err == nil || refused(err) {
-		r.unsureFile = false
+	r.file = time.Time{} // what was under way before has come, or will not
+	if err = r.send(ctx, a); err != nil && !refused(err) {
+		r.file = time.Now()
 	}
 	return err
 }

@@ -140,7 +140,7 @@ func (r *report) Commit(ctx context.Context) error {
 		s.cancel(nil)
 		r.stream = nil
 		if got := answer.GetLinesInserted(); got != s.sent {
-			r.unsure, r.most = true, 0
+			r.unsure, r.since, r.most = true, time.Now(), 0
 			return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("wharf-api has stored %d of %d lines", got, s.sent))
 		}
 		r.base += s.sent
@@ -176,6 +176,7 @@ func (r *report) broken() {
 	} else {
 		r.unsure, r.most = s.sent > 0, r.base+s.sent
 	}
+	r.since = time.Now()
 	// With its connection ends what it has under way on this side.
 	_ = r.conn.Close()
 	r.conn = nil

@@ -24,17 +24,18 @@ type report struct {
 
 	// What belongs to who writes lines.
 	conn   *grpc.ClientConn
-	stream *stream // nil while none is open
-	known  bool    // base is what wharf-api has
-	base   uint64  // how many lines there are before those of the stream
-	unsure bool    // lines may be under way
-	most   uint64  // how many there can be at most, if that is known; else 0
+	stream *stream   // nil while none is open
+	known  bool      // base is what wharf-api has
+	base   uint64    // how many lines there are before those of the stream
+	unsure bool      // lines may be under way,
+	since  time.Time // which were sent before this
+	most   uint64    // how many there can be at most, if that is known; else 0
 
-	unsureFile bool // a file may be under way; belongs to who puts files
+	file time.Time // a file may be under way that was sent before this, if it is not zero; belongs to who puts files
 
-	setting      chan struct{} // has one while a state is set: those who wait can give up, as they could not with a mutex
-	unsureStatus bool          // a state that is not final may be under way
-	final        bool          // a final state was set
+	setting chan struct{} // has one while a state is set: those who wait can give up, as they could not with a mutex
+	status  time.Time     // a state that is not final may be under way that was sent before this, if it is not zero
+	final   bool          // a final state was set
 }
 
 // Lines returns how many lines wharf-api has.
@@ -51,7 +52,7 @@ func (r *report) Find(ctx context.Context, prefix string) (n, since uint64, err 
 	if n, since, err = r.rest.countLines(ctx, r.build, prefix); err != nil {
 		return 0, 0, err
 	}
-	if err := r.settle(ctx, func() (done, more bool, err error) {
+	if err := r.settle(ctx, r.since, func() (done, more bool, err error) {
 		if !r.unsure || r.most > 0 && n >= r.most {
 			return true, false, nil
 		}
@@ -68,10 +69,10 @@ func (r *report) Find(ctx context.Context, prefix string) (n, since uint64, err 
 // settleEvery is how often wharf-api is asked what has arrived of what may be under way: nothing tells.
 const settleEvery = 400 * time.Millisecond
 
-// settle looks again and again until it is done, or nothing more has come for the time of Options.Settle.
-func (r *report) settle(ctx context.Context, look func() (done, more bool, err error)) error {
-	last := time.Now()
+// settle looks again and again until it is done, or nothing more has come for the time of Options.Settle, of what was sent before last.
+func (r *report) settle(ctx context.Context, last time.Time, look func() (done, more bool, err error)) error {
 	for {
+		looked := time.Now()
 		done, more, err := look()
 		if err != nil || done {
 			return err
@@ -79,7 +80,7 @@ func (r *report) settle(ctx context.Context, look func() (done, more bool, err e
 		if more {
 			last = time.Now()
 		}
-		if time.Since(last) >= r.sink.opts.Settle {
+		if looked.Sub(last) >= r.sink.opts.Settle {
 			return nil
 		}
 		t := time.NewTimer(settleEvery)
@@ -124,13 +125,15 @@ func (r *report) SetStatus(ctx context.Context, s sink.Status) error {
 
 func (r *report) setStatus(ctx context.Context, s sink.Status) error {
 	if err := r.rest.setStatus(ctx, r.build, s); err != nil {
-		r.unsureStatus = r.unsureStatus || !s.Final() && !refused(err)
+		if !s.Final() && !refused(err) {
+			r.status = time.Now()
+		}
 		return err
 	}
-	if !s.Final() || !r.unsureStatus {
+	if !s.Final() || r.status.IsZero() {
 		return nil
 	}
-	err := r.settle(ctx, func() (done, more bool, err error) {
+	err := r.settle(ctx, r.status, func() (done, more bool, err error) {
 		now, err := r.Status(ctx)
 		if err == nil && !now.Final() {
 			more = true
@@ -139,7 +142,7 @@ func (r *report) setStatus(ctx context.Context, s sink.Status) error {
 		return false, more, err
 	})
 	if err == nil {
-		r.unsureStatus = false
+		r.status = time.Time{}
 	}
 	return err
 }

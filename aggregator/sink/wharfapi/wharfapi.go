@@ -97,7 +97,11 @@ const idle = 30 * time.Second
 
 // Open returns the sink's side of a build.
 func (s *Sink) Open(build uint64, turn sink.Turn) sink.Report {
-	r := &report{sink: s, build: build, turn: turn, unsure: !turn.Clean, unsureFile: !turn.Clean, unsureStatus: !turn.Clean, setting: make(chan struct{}, 1)}
+	r := &report{sink: s, build: build, turn: turn, setting: make(chan struct{}, 1)}
+	if !turn.Clean {
+		now := time.Now()
+		r.unsure, r.since, r.file, r.status = true, now, now, now
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.dial = fenced(s.opts.Dial, turn.Fence)
 	r.rest = s.newREST(r.dial)

@@ -1471,7 +1471,9 @@ type ClaimRequest struct {
 	// The number of the last entry that the holder has done with; see Build.
 	Taken uint64 `protobuf:"varint,4,opt,name=taken,proto3" json:"taken,omitempty"`
 	// Who, of those that wait, is to have the claim next.
-	Next          string `protobuf:"bytes,5,opt,name=next,proto3" json:"next,omitempty"`
+	Next string `protobuf:"bytes,5,opt,name=next,proto3" json:"next,omitempty"`
+	// In the first message: the fence of a claim that the same process had, and whose connection it has lost. If nobody has had the claim since, it is granted at once: who asks is who the lease is kept for.
+	Fence         uint64 `protobuf:"varint,6,opt,name=fence,proto3" json:"fence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1539,6 +1541,13 @@ func (x *ClaimRequest) GetNext() string {
 		return x.Next
 	}
 	return ""
+}
+
+func (x *ClaimRequest) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
 }
 
 // ClaimResponse tells of the claim.
@@ -1831,13 +1840,14 @@ const file_worker_v1_worker_proto_rawDesc = "" +
 	"\rCancelRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x10\n" +
-	"\x0eCancelResponse\"~\n" +
+	"\x0eCancelResponse\"\x94\x01\n" +
 	"\fClaimRequest\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\arenewal\x18\x03 \x01(\x04R\arenewal\x12\x14\n" +
 	"\x05taken\x18\x04 \x01(\x04R\x05taken\x12\x12\n" +
-	"\x04next\x18\x05 \x01(\tR\x04next\"\xb8\x01\n" +
+	"\x04next\x18\x05 \x01(\tR\x04next\x12\x14\n" +
+	"\x05fence\x18\x06 \x01(\x04R\x05fence\"\xb8\x01\n" +
 	"\rClaimResponse\x12\x14\n" +
 	"\x05fence\x18\x01 \x01(\x04R\x05fence\x12\x14\n" +
 	"\x05clean\x18\x02 \x01(\bR\x05clean\x12\x18\n" +
