@@ -279,13 +279,13 @@ func (w *world) until(build uint64, what string, is func(*wharfapitest.Build) bo
 // ended waits until a build has been reported to its end, and its worker was released, and checks that everything is there once.
 func (f *fakeWorker) ended(status string, more ...string) wharfapitest.Build {
 	f.w.t.Helper()
-	b := f.w.until(f.build, status, func(b *wharfapitest.Build) bool { return b.Status == status })
+	f.w.until(f.build, status, func(b *wharfapitest.Build) bool { return b.Status == status })
 	ctx, cancel := context.WithTimeout(f.w.t.Context(), patience)
 	defer cancel()
 	if res, err := f.w.driver.Wait(ctx, f.task); err != nil || res.Code != 0 {
 		f.w.t.Errorf("worker %s was not released: %v, %v", f.id, res, err)
 	}
-	b = f.w.api.Build(f.build)
+	b := f.w.api.Build(f.build)
 	f.same(b, more...)
 	if want := []string{"Scheduling", "Running", status}; !slices.Equal(slices.Compact(slices.Clone(b.History)), want) {
 		f.w.t.Errorf("build %d went through %v", f.build, b.History)
