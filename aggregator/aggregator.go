@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ func New(cfg Config) (*Aggregator, error) {
 	}
 	cfg.complete()
 	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
+	a.fleet.err = errNotAsked
 	a.share = newShare(cfg.Name, a.fleet.running)
 	a.fleet.byTask = map[driver.TaskID]*member{}
 	a.met = newCounters(a)
@@ -69,6 +71,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// errNotAsked is why it is not known what there is.
+var errNotAsked = errors.New("it has not been asked yet")
 
 // workers selects the workers among what the provisioner's owner has.
 var workers = driver.ListOptions{Labels: map[string]string{provisioner.LabelRole: provisioner.RoleWorker}}
@@ -151,12 +156,14 @@ func (a *Aggregator) meet(ctx context.Context) {
 		}
 		for err := a.look(ctx); err != nil; err = a.look(ctx) {
 			if ctx.Err() == nil {
+				a.fleet.reach(err)
 				a.log.Warn("the workers could not be listed; trying again", "error", err)
 			}
 			if !pause(ctx, wait.next(10*time.Second)) {
 				return
 			}
 		}
+		a.fleet.reach(nil)
 		wait = backoff{}
 	}
 }

@@ -23,6 +23,7 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 	var t tending
 	defer t.drop()
 	wait := backoff{}
+	var failing, warned time.Time // since when it is not relayed, and when that was said last
 	for ctx.Err() == nil {
 		state, removed, changed := m.now()
 		switch {
@@ -37,11 +38,22 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 		if t.done || ctx.Err() != nil {
 			return
 		}
-		if t.granted { // and lost since
-			wait, t.granted = backoff{}, false
+		if t.granted && (errors.Is(err, client.ErrClaimLost) || errors.As(err, new(passed))) {
+			wait, failing = backoff{}, time.Time{}
 		}
+		t.granted = false
 		next := wait.next(5 * time.Second)
-		a.log.Debug("a worker is not reached; trying again", "worker", m.worker.ID, "error", err, "in", next.String())
+		say := a.log.Debug
+		if now := time.Now(); failing.IsZero() {
+			failing = now
+		} else if now.Sub(failing) > patience && now.Sub(warned) > patience {
+			say, warned = a.log.Warn, now
+		}
+		hint := ""
+		if status.Code(err) == codes.Unauthenticated {
+			hint = "it does not take the token: give the --worker-key of the provisioner that has made it"
+		}
+		say("a worker is not relayed; trying again", "worker", m.worker.ID, "error", err, "help", hint, "since", failing.Format(time.RFC3339), "in", next.String())
 		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
@@ -52,6 +64,9 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 		}
 	}
 }
+
+// patience is how long a worker may not be relayed before that is said, and how long before it is said again.
+const patience = 30 * time.Second
 
 // await waits for a worker that does not run yet to change. One whose turn has come, and that the runtime does not start for long and says why, is ended.
 func (a *Aggregator) await(ctx context.Context, m *member, t *tending, changed <-chan struct{}) {
@@ -69,11 +84,15 @@ func (a *Aggregator) await(ctx context.Context, m *member, t *tending, changed <
 		return
 	case <-never:
 	}
-	a.log.Warn("a worker does not start; its build is failed", "worker", m.worker.ID, "build", m.worker.Build, "after", a.cfg.Unstarted.String(), "reason", reason)
+	say := a.log.Warn
+	if t.unstarted != "" { // it has been said
+		say = a.log.Debug
+	}
+	say("a worker does not start; its build is failed", "worker", m.worker.ID, "build", m.worker.Build, "after", a.cfg.Unstarted.String(), "reason", reason)
 	t.unstarted = fmt.Sprintf("not within %s: %s", a.cfg.Unstarted, reason)
 	if err := a.cfg.Driver.Stop(ctx, m.task.ID, driver.StopOptions{}); err != nil && !errdefs.IsNotFound(err) {
 		a.log.Warn("a worker that does not start cannot be ended; trying again", "worker", m.worker.ID, "error", err)
-		pause(ctx, time.Second)
+		pause(ctx, mostPause)
 		return
 	}
 	select { // the runtime tells

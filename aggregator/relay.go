@@ -38,6 +38,7 @@ type relay struct {
 	clean   bool     // no line and no state is under way at the sink,
 	filed   bool     // and no artifact
 	refused []string // what the sink does not take
+	counted bool     // it has been asked how many lines it has
 }
 
 // sinkError is an error of the sink, as opposed to one of the worker.
@@ -75,9 +76,10 @@ func (r *relay) run(ctx context.Context) error {
 			wait = backoff{}
 		}
 		most := mostPause
-		if errdefs.IsUnavailable(err) {
+		switch {
+		case errdefs.IsUnavailable(err), errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err):
 			r.a.tide.fall(err)
-		} else {
+		default: // it does not take this one build
 			most = mostRefusal
 		}
 		next := wait.next(most)
@@ -107,9 +109,10 @@ func (r *relay) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if have > 0 {
+	if have > 0 && !r.counted {
 		r.a.met.avoided.Add(float64(have))
 	}
+	r.counted = true
 	r.a.tide.rise()
 	r.m.settle()
 	done()

@@ -105,9 +105,29 @@ func (t *turn) make(ctx context.Context, number int) error {
 		return err
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.number, t.until = number, asked.Add(turnTime)
+	t.mu.Unlock()
+	t.forget(ctx, number-mostTurns)
 	return nil
+}
+
+// mostTurns is how many volumes of past turns stay: whoever makes one late must still find its number taken.
+const mostTurns = 10
+
+// forget removes volumes of long past turns. What it cannot remove the end does.
+func (t *turn) forget(ctx context.Context, upTo int) {
+	if upTo <= 0 {
+		return
+	}
+	all, _, err := t.volumes(ctx)
+	if err != nil {
+		return
+	}
+	for _, v := range all {
+		if n, _ := strconv.Atoi(v.Labels[labelNumber]); n <= upTo {
+			_ = t.a.cfg.Driver.RemoveVolume(ctx, v.ID)
+		}
+	}
 }
 
 // Until is the end of the turn.

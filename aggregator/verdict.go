@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/provisioner"
@@ -36,9 +34,12 @@ func (a *Aggregator) conclude(ctx context.Context, m *member, t *tending) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		next := wait.next(10 * time.Second)
+		next := wait.next(mostPause)
 		a.log.Warn("how a build has ended whose worker cannot say it is not reported yet; trying again", "worker", m.worker.ID, "build", m.worker.Build, "error", err, "in", next.Round(time.Millisecond).String())
-		pause(ctx, next)
+		if errors.As(err, new(sinkError)) {
+			a.tide.fall(err)
+		}
+		a.tide.wait(ctx, next)
 	}
 }
 
@@ -55,10 +56,20 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if v.found.released || v.fleet.again(v.m) {
 		return nil // by whoever had the claim; or the build is being built again
 	}
+	if err := v.cfg.Sink.Ready(ctx); err != nil { // nothing is copied, and no turn taken, that can lead to nothing
+		return ofSink(err)
+	}
 	left := make(chan recovered, 1)
 	copying, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { left <- v.salvage(copying) }()
+	go func() {
+		r := &remains{}
+		var err error
+		if !v.found.gone {
+			r, err = v.recover(copying, v.m)
+		}
+		left <- recovered{r, err}
+	}()
 	defer func() {
 		stop()
 		if l := <-left; l.remains != nil {
@@ -88,59 +99,35 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	}
 	now, err := v.t.report.Status(ctx)
 	if err != nil {
-		return err
+		return ofSink(err)
 	}
 	if now.Final() && (!first || v.found.gone) { // whoever had the turn has said it, or whoever had the claim
 		return v.clear(ctx)
 	}
 	l := <-left
 	left <- recovered{}
-	if l.err != nil {
-		return l.err
+	if l.err != nil { // it is tried again: what the worker has left is there once, and goes with it
+		return fmt.Errorf("what the worker has left cannot be copied: %w", l.err)
 	}
 	defer l.remains.remove()
-	return v.pronounce(ctx, l.remains, l.missing)
+	return v.pronounce(ctx, l.remains)
 }
 
 // recovered is what a worker has left.
 type recovered struct {
 	remains *remains
-	missing error // why there is nothing, though there should be
 	err     error
 }
 
-// How often it is tried to copy what a worker has left, before its build is reported without.
-const copyTries = 3
-
-// salvage copies what the worker has left.
-func (v *verdict) salvage(ctx context.Context) recovered {
-	if v.found.gone {
-		return recovered{remains: &remains{}}
-	}
-	wait := backoff{}
-	for tries := 1; ; tries++ {
-		r, err := v.recover(ctx, v.m)
-		switch {
-		case err == nil:
-			return recovered{remains: r}
-		case ctx.Err() != nil:
-			return recovered{err: context.Cause(ctx)}
-		case tries == copyTries || errdefs.IsNotFound(err):
-			return recovered{remains: &remains{}, missing: err}
-		}
-		pause(ctx, wait.next(time.Second))
-	}
-}
-
 // pronounce relays what is left of the journal, and says how the build has ended.
-func (v *verdict) pronounce(ctx context.Context, left *remains, missing error) error {
+func (v *verdict) pronounce(ctx context.Context, left *remains) error {
 	v.log.Warn("a worker has ended before its build was relayed", "worker", v.m.worker.ID, "build", v.m.worker.Build, "result", v.found.result, "removed", v.found.gone)
 	r := &relay{
 		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), report: v.t.report, taken: func(uint64, bool) {}, filed: true,
 		over: func() []string {
 			words := v.found.words(v.m)
-			if err := errors.Join(missing, left.damage); err != nil {
-				words = append(words, shortened(fmt.Sprintf("what the build printed last may be missing here: %v", err)))
+			if left.damage != nil {
+				words = append(words, shortened(fmt.Sprintf("what the build printed last may be missing here: %v", left.damage)))
 			}
 			return words
 		},

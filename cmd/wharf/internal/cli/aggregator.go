@@ -114,6 +114,9 @@ func (a *aggregating) run(ctx context.Context) error {
 	}
 	defer o.Driver.Close()
 	cfg.Driver = o.Driver
+	if a.api.url != "" {
+		a.log.Info("builds go to wharf-api", "url", a.api.url)
+	}
 	service, err := aggregator.New(cfg)
 	if err != nil {
 		return wrong(err)
@@ -143,7 +146,7 @@ func (a *aggregating) serve(service *aggregator.Aggregator) (stop func(), err er
 	}
 	l, err := net.Listen("tcp", a.http)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--http: %w", err)
 	}
 	s := &http.Server{Handler: service.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	go func() { _ = s.Serve(l) }()
@@ -169,10 +172,15 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	if info, err := os.Stat(a.scratch); a.scratch != "" && (err != nil || !info.IsDir()) {
 		errs = append(errs, fmt.Errorf("--scratch: %q must be a directory", a.scratch))
 	}
-	if a.api.url == "" {
-		cfg.Sink, err = a.store.open()
-	} else {
+	switch {
+	case a.api.url != "" && a.store.dir != "":
+		err = errors.New("--store: builds go to --wharf-api; give one of them")
+	case a.api.url != "":
 		cfg.Sink, err = a.api.open()
+	case a.api.given() != "":
+		err = fmt.Errorf("--%s: --wharf-api is missing; without it builds go to a store on this machine", a.api.given())
+	default:
+		cfg.Sink, err = a.store.open(a.log)
 	}
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return cfg, err

@@ -29,7 +29,7 @@ func (s *storing) addTo(f *pflag.FlagSet) {
 }
 
 // open opens the store.
-func (s *storing) open() (sink.Sink, error) {
+func (s *storing) open(log hclog.Logger) (sink.Sink, error) {
 	if s.keep < 0 {
 		return nil, fmt.Errorf("--store-keep: must not be negative")
 	}
@@ -41,10 +41,11 @@ func (s *storing) open() (sink.Sink, error) {
 		}
 		dir = filepath.Join(state.Path(), "store")
 	}
-	store, err := local.Open(dir, local.Options{Keep: s.keep})
+	store, err := local.Open(dir, local.Options{Keep: s.keep, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("--store: %w", err)
 	}
+	log.Info("builds go to a store on this machine", "directory", dir)
 	return store, nil
 }
 

@@ -60,6 +60,18 @@ func (a *wharfAPI) open() (sink.Sink, error) {
 	return s, nil
 }
 
+// given names a setting that is for wharf-api alone, if there is one.
+func (a *wharfAPI) given() string {
+	for _, s := range []struct{ name, value string }{
+		{"wharf-api-token", a.token}, {"wharf-api-ca", a.ca}, {"oidc-token-url", a.oidc.tokenURL}, {"oidc-client-id", a.oidc.clientID}, {"oidc-client-secret", a.oidc.clientSecret},
+	} {
+		if s.value != "" {
+			return s.name
+		}
+	}
+	return ""
+}
+
 // plain reports whether a token, and all else, goes to wharf-api unencrypted over a network.
 func (a *wharfAPI) plain() bool {
 	return (a.token != "" || a.oidc.tokenURL != "") && unencrypted(a.url)
@@ -106,7 +118,9 @@ func (a *wharfAPI) source(secure *tls.Config) (oauth2.TokenSource, error) {
 	transport.TLSClientConfig = secure.Clone()
 	return oauth2.ReuseTokenSource(nil, &clientTokens{
 		config: clientcredentials.Config{ClientID: o.clientID, TokenURL: o.tokenURL, Scopes: o.scopes},
-		secret: secret, client: &http.Client{Transport: transport, Timeout: 30 * time.Second},
+		secret: secret, client: &http.Client{Transport: transport, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // it would carry the secret elsewhere
+		}},
 	}), nil
 }
 
