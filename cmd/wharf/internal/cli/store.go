@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/netutil"
 
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/local"
@@ -49,6 +50,20 @@ func (s *storing) open(log hclog.Logger) (sink.Sink, error) {
 	return store, nil
 }
 
+// mostReaders is how many connections may read at once; others wait.
+const mostReaders = 200
+
+// fromHere refuses requests to another name than this machine's: a page on the web can have a browser here ask under a name of its own, and read what comes.
+func fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopback(r.Host) && !loopback(net.JoinHostPort(r.Host, "80")) {
+			http.Error(w, "this is reached as localhost only", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // serve serves the store's API, if that is wanted.
 func (s *storing) serve(store *local.Store, log hclog.Logger) (stop func(), err error) {
 	if s.listen == "" {
@@ -58,11 +73,18 @@ func (s *storing) serve(store *local.Store, log hclog.Logger) (stop func(), err 
 	if err != nil {
 		return nil, fmt.Errorf("--store-listen: %w", err)
 	}
-	if !loopback(l.Addr().String()) {
+	handler := store.Handler()
+	if loopback(l.Addr().String()) {
+		handler = fromHere(handler)
+	} else {
 		log.Warn("everybody who reaches this address can read all builds", "address", l.Addr().String())
 	}
 	log.Info("builds can be read", "address", l.Addr().String())
-	srv := &http.Server{Handler: store.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	srv := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: log.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true}),
+	}
+	l = netutil.LimitListener(l, mostReaders)
 	go func() { _ = srv.Serve(l) }()
 	return func() { _ = srv.Close() }, nil
 }
