@@ -2,11 +2,16 @@ package aggregator
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/wharfci/wharf/aggregator/internal/transcript"
 	"github.com/wharfci/wharf/aggregator/sink"
@@ -56,7 +61,7 @@ func (f *files) next(n int) (some []transcript.Artifact, over bool) {
 	return slices.Clone(f.all[n:]), f.over
 }
 
-// run brings them all.
+// run brings them all. One that the sink does not take now is tried again here: the lines go on beside it.
 func (f *files) run(ctx context.Context) error {
 	f.refused = nil
 	for n := 0; ; {
@@ -65,7 +70,7 @@ func (f *files) run(ctx context.Context) error {
 			return nil
 		}
 		for i := range some {
-			if err := f.put(ctx, &some[i]); err != nil {
+			if err := f.insist(ctx, &some[i]); err != nil {
 				return err
 			}
 			n++
@@ -81,6 +86,35 @@ func (f *files) run(ctx context.Context) error {
 	}
 }
 
+// mostInsistence is how long an artifact is tried that the sink does not take while it takes all else.
+const mostInsistence = 15 * time.Minute
+
+// insist brings one, and tries until the sink takes or refuses it.
+func (f *files) insist(ctx context.Context, a *transcript.Artifact) error {
+	began, wait := time.Now(), backoff{}
+	for {
+		err := f.put(ctx, a)
+		var s sinkError
+		if err == nil || ctx.Err() != nil || !errors.As(err, &s) {
+			return err
+		}
+		if errdefs.IsNotFound(err) { // the build, and so all else
+			return err
+		}
+		if f.a.tide.trouble() != nil {
+			began = time.Now()
+		} else if time.Since(began) > mostInsistence {
+			f.refuse(a, err)
+			return nil
+		}
+		next := wait.next(mostPause)
+		f.a.log.Warn("the sink does not take an artifact; trying again", "worker", f.m.worker.ID, "build", f.m.worker.Build, "artifact", a.Path, "error", err, "in", next.Round(time.Millisecond).String())
+		if !f.a.tide.wait(ctx, next) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // put brings one.
 func (f *files) put(ctx context.Context, a *transcript.Artifact) error {
 	done, err := f.renew.use(ctx)
@@ -88,11 +122,11 @@ func (f *files) put(ctx context.Context, a *transcript.Artifact) error {
 		return err
 	}
 	defer done()
-	f.filed = false
 	var broken error // the source's
 	err = f.report.PutArtifact(ctx, sink.Artifact{
 		Name: a.Name, Size: a.Size, SHA256: a.SHA256, TestResults: a.TestResults,
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			broken = nil
 			ctx, cancel := context.WithCancel(ctx)
 			r, w := io.Pipe()
 			ended := make(chan struct{})
@@ -100,25 +134,33 @@ func (f *files) put(ctx context.Context, a *transcript.Artifact) error {
 				defer close(ended)
 				_, err := f.source.ReadArtifact(ctx, a.Step, a.Path, 0, w)
 				_ = w.CloseWithError(err)
-				if ctx.Err() == nil {
+				if ctx.Err() == nil && !errors.Is(err, io.ErrClosedPipe) {
 					broken = err
 				}
 			}()
 			return &piped{r, func() { cancel(); <-ended }}, nil
 		},
 	})
-	f.filed = err == nil || errdefs.IsInvalidArgument(err)
 	switch {
 	case err == nil:
 		f.a.met.files.Inc()
 		return nil
-	case broken != nil:
-		return broken
-	case errdefs.IsInvalidArgument(err):
+	case isDamaged(broken), broken == nil && errdefs.IsInvalidArgument(err):
 		f.refuse(a, err)
 		return nil
+	case broken != nil:
+		return broken
 	}
 	return ofSink(err)
+}
+
+// isDamaged reports whether an error of the source says that it does not have what its journal tells.
+func isDamaged(err error) bool {
+	switch status.Code(err) {
+	case codes.DataLoss, codes.NotFound, codes.OutOfRange:
+		return true
+	}
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // piped is what comes out of a pipe.

@@ -122,7 +122,6 @@ func (f *flow) take(ctx context.Context, b *journal.Batch) error {
 	if f.sent == 0 {
 		f.began = time.Now()
 	}
-	f.clean = false
 	f.sent += len(lines)
 	if err := f.report.Append(ctx, f.at, lines); err != nil {
 		return ofSink(err)
@@ -143,7 +142,7 @@ func (f *flow) commit(ctx context.Context) error {
 		if err := f.report.Commit(ctx); err != nil {
 			return ofSink(err)
 		}
-		f.sent, f.clean, f.stored = 0, true, f.at
+		f.sent, f.stored = 0, f.at
 		f.a.tide.rise()
 	}
 	f.progress(false)

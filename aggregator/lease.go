@@ -64,8 +64,9 @@ func (r *renewer) run(ctx context.Context) {
 			return
 		}
 		for r.inUse() {
-			if r.lease.Lease(ctx) != nil || !pause(ctx, renewEvery) {
-				return // who uses it notices by its end
+			_ = r.lease.Lease(ctx) // who uses it notices by its end
+			if !pause(ctx, renewEvery) {
+				return
 			}
 		}
 	}

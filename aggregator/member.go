@@ -35,7 +35,11 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			continue
 		}
 		err := a.serve(ctx, m, &t)
-		if t.done || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if t.done {
+			a.seeOff(ctx, m, &t)
 			return
 		}
 		if t.granted && (errors.Is(err, client.ErrClaimLost) || errors.As(err, new(passed))) {
@@ -61,6 +65,34 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
+		}
+	}
+}
+
+// parting is how long a worker that was released has to be removed when it has ended.
+const parting = 10 * time.Second
+
+// seeOff sees a worker go that was released. One that died before it could say so is not removed by the provisioner: it is as any other that has ended.
+func (a *Aggregator) seeOff(ctx context.Context, m *member, t *tending) {
+	for ctx.Err() == nil {
+		state, removed, changed := m.now()
+		if removed {
+			return
+		}
+		var late <-chan time.Time
+		if state == driver.StateEnded {
+			timer := time.NewTimer(parting)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-late:
+			t.done = false
+			a.conclude(ctx, m, t)
+			return
 		}
 	}
 }
@@ -170,7 +202,12 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 	defer c.Close()
 	defer a.share.forget(m)
 	for {
-		claim, err := c.Claim(ctx, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Fence: t.lost, Told: func(now client.Contest) { a.share.told(m, now) }})
+		// The claim outlives ctx, so that it can be given back; waiting for it does not.
+		claiming, drop := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(ctx, drop)
+		claim, err := c.Claim(claiming, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Fence: t.lost, Told: func(now client.Contest) { a.share.told(m, now) }})
+		stop()
+		defer drop()
 		if status.Code(err) == codes.FailedPrecondition {
 			t.done = true // whoever had the claim has released it
 			return nil
@@ -189,6 +226,16 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 		if err := a.held(ctx, m, t, c, claim); !errors.As(err, &p) {
 			return err
 		}
+	}
+}
+
+// isLost reports whether a claim is not held any more.
+func isLost(c *client.Claim) bool {
+	select {
+	case <-c.Lost():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -216,7 +263,7 @@ func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.
 		case <-inner.Done():
 		}
 	}()
-	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report, clean: claim.Clean, filed: true}
+	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report}
 	err := r.run(inner)
 	if cause := context.Cause(inner); err != nil && cause != nil {
 		err = cause
@@ -231,10 +278,10 @@ func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.
 	case err == nil:
 		t.done = true
 		claim.Close()
-	case errors.Is(err, client.ErrClaimLost):
+	case errors.Is(err, client.ErrClaimLost) || isLost(claim):
 		claim.Abandon()
 		t.lost = claim.Fence
-	case !r.clean || !r.filed:
+	case !t.report.Clean():
 		claim.Abandon()
 	case errors.As(err, &p):
 		claim.Pass(p.to)

@@ -35,8 +35,6 @@ type relay struct {
 	over   func() []string              // if the journal has no end: what is said of that, when all of it has been relayed; else nil
 
 	last    uint64   // the number of the last entry that the sink has
-	clean   bool     // no line and no state is under way at the sink,
-	filed   bool     // and no artifact
 	refused []string // what the sink does not take
 	counted bool     // it has been asked how many lines it has
 }
@@ -101,7 +99,6 @@ func (r *relay) once(ctx context.Context) error {
 	if err != nil {
 		return ofSink(err)
 	}
-	r.clean = true // it has been waited for
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -115,6 +112,7 @@ func (r *relay) once(ctx context.Context) error {
 	r.counted = true
 	r.a.tide.rise()
 	r.m.settle()
+	r.a.share.poke()
 	done()
 	group, inner := errgroup.WithContext(ctx)
 	files := newFiles(r)
@@ -141,7 +139,6 @@ func (r *relay) begin(ctx context.Context) error {
 		err = r.report.SetStatus(ctx, sink.Running)
 	}
 	r.t.begun = err == nil
-	r.clean = r.clean && err == nil
 	return ofSink(err)
 }
 
@@ -205,7 +202,6 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 		}
 		skip = int(since)
 	}
-	r.clean = false
 	for ; skip < len(tail); skip++ {
 		line := sink.Line{Time: time.Now(), Text: transcript.Clean([]byte(transcript.Own + tail[skip]))}
 		if err := r.report.Append(ctx, f.at, []sink.Line{line}); err != nil {
@@ -219,7 +215,6 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	if err := r.report.SetStatus(ctx, state); err != nil {
 		return ofSink(err)
 	}
-	r.clean = true
 	r.a.tide.rise()
 	r.taken(r.last, true)
 	r.a.met.builds.WithLabelValues(string(state)).Inc()

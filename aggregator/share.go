@@ -43,6 +43,13 @@ func (s *share) forget(m *member) {
 	s.changed()
 }
 
+// poke has run look.
+func (s *share) poke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed()
+}
+
 // changed has run look. The share is locked.
 func (s *share) changed() {
 	select {

@@ -28,6 +28,8 @@ type turn struct {
 	a *Aggregator
 	m *member
 
+	going sync.Mutex // one goes on with it at a time
+
 	mu     sync.Mutex
 	number int
 	until  time.Time
@@ -139,6 +141,8 @@ func (t *turn) Until() time.Time {
 
 // Lease makes sure that the turn lasts for some time.
 func (t *turn) Lease(ctx context.Context) error {
+	t.going.Lock()
+	defer t.going.Unlock()
 	t.mu.Lock()
 	number, left := t.number, time.Until(t.until)
 	t.mu.Unlock()
@@ -150,11 +154,6 @@ func (t *turn) Lease(ctx context.Context) error {
 	}
 	err := t.make(ctx, number+1)
 	if errdefs.IsAlreadyExists(err) {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.number > number { // another goroutine was faster
-			return nil
-		}
 		return errTurnLost
 	}
 	return err

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/provisioner"
@@ -90,6 +92,12 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err != nil || over { // who had the turn has removed the worker, so it is done
 		return err
 	}
+	if v.fleet.again(v.m) {
+		return v.turn.end(ctx)
+	}
+	if err := v.gone(ctx); err != nil { // somebody may have said it, and removed the worker, meanwhile
+		return err
+	}
 	if !own || !first {
 		v.t.drop()
 	}
@@ -113,6 +121,21 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	return v.pronounce(ctx, l.remains)
 }
 
+// gone looks whether the worker is still there.
+func (v *verdict) gone(ctx context.Context) error {
+	if v.found.gone {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askBound)
+	defer cancel()
+	_, err := v.cfg.Driver.Wait(ctx, v.m.task.ID)
+	v.found.gone = errdefs.IsNotFound(err)
+	if v.found.gone {
+		return nil
+	}
+	return err
+}
+
 // recovered is what a worker has left.
 type recovered struct {
 	remains *remains
@@ -123,7 +146,7 @@ type recovered struct {
 func (v *verdict) pronounce(ctx context.Context, left *remains) error {
 	v.log.Warn("a worker has ended before its build was relayed", "worker", v.m.worker.ID, "build", v.m.worker.Build, "result", v.found.result, "removed", v.found.gone)
 	r := &relay{
-		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), report: v.t.report, taken: func(uint64, bool) {}, filed: true,
+		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), report: v.t.report, taken: func(uint64, bool) {},
 		over: func() []string {
 			words := v.found.words(v.m)
 			if left.damage != nil {

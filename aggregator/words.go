@@ -55,7 +55,9 @@ func (a *Aggregator) examine(ctx context.Context, m *member) (*autopsy, error) {
 			return nil, err
 		}
 	}
-	out.missing = a.listen(ctx, m, out)
+	if out.missing = a.listen(ctx, m, out); errdefs.IsNotFound(out.missing) { // it has been removed since
+		out.gone, out.missing = true, nil
+	}
 	return out, nil
 }
 

@@ -108,6 +108,8 @@ type Report interface {
 	// PutArtifact stores an artifact, unless the sink has one of this name: all of what its Open reads, or nothing if that fails or is not of its Size. What Open returns is closed before
 	// PutArtifact returns. InvalidArgument: the sink does not take it, now or later.
 	PutArtifact(context.Context, Artifact) error
+	// Clean reports whether nothing that was written is still under way, as far as can be known: see Turn. It is called when no other call is under way.
+	Clean() bool
 	// Close ends the connections of the build. What was appended and not committed may or may not arrive.
 	Close() error
 }

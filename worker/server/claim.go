@@ -29,6 +29,9 @@ const (
 	freeWord  = "free"
 )
 
+// releasedName is a file in the results directory that is there when everything has been taken.
+const releasedName = ".released"
+
 // leaseTime is how long a holder may act on a claim after it has asked for a lease, whatever happens to it. Another has to wait as long for the claim of one that is cut off.
 const leaseTime = 3 * time.Second
 
@@ -70,6 +73,7 @@ func openClaim(dir string) (*claim, error) {
 	}
 	if !free && c.fence > 0 { // whoever had it from the process before may act on it still
 		c.clean, c.by, c.until = false, "one that had it before the worker was started again", time.Now().Add(leaseTime)
+		time.AfterFunc(leaseTime, c.wake)
 	}
 	return c, nil
 }
@@ -295,6 +299,10 @@ func (s *service) Release(ctx context.Context, req *workerv1.ReleaseRequest) (*w
 		return nil, status.Error(codes.FailedPrecondition, "the build has not ended")
 	case req.GetLastEntry() != last:
 		return nil, status.Errorf(codes.FailedPrecondition, "the last entry is %d, and %d was taken", last, req.GetLastEntry())
+	}
+	// A worker that is killed now, and started again, has nothing to wait for.
+	if err := whole.WriteFile(filepath.Join(s.build().Results(), releasedName), nil, 0o600); err != nil {
+		return nil, status.Errorf(codes.Internal, "the release cannot be stored: %v", err)
 	}
 	s.server.release.Do(func() { close(s.server.released) })
 	return &workerv1.ReleaseResponse{}, nil

@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -89,6 +91,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, health: health.NewServer(), view: newView(cfg.Build.Journal()), claim: claim, released: make(chan struct{}), done: make(chan struct{})}
+	if _, err := os.Stat(filepath.Join(cfg.Build.Results(), releasedName)); err == nil && cfg.Build.Journal().Closed() {
+		s.release.Do(func() { close(s.released) })
+	}
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshake),
 		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(bufferBytes),

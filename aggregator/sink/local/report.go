@@ -51,6 +51,9 @@ func (r *report) Lines(ctx context.Context) (uint64, error) {
 	return b.Lines, nil
 }
 
+// Clean is always so: what was not stored when a call has returned never will be.
+func (r *report) Clean() bool { return true }
+
 // Find is Lines, and reads the log for the last line that begins with a prefix.
 func (r *report) Find(ctx context.Context, prefix string) (lines, since uint64, err error) {
 	if lines, err = r.Lines(ctx); err != nil {

@@ -200,6 +200,8 @@ func (r *report) Lines(ctx context.Context) (n uint64, err error) {
 	})
 }
 
+func (r *report) Clean() bool { return true }
+
 func (r *report) Find(ctx context.Context, prefix string) (n, since uint64, err error) {
 	if n, err = r.Lines(ctx); err != nil {
 		return 0, 0, err

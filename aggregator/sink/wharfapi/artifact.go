@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/aggregator/sink"
 )
 
@@ -27,14 +29,22 @@ func (r *report) PutArtifact(ctx context.Context, a sink.Artifact) error {
 		return err
 	}
 	r.file = time.Time{} // what was under way before has come, or will not
-	if err = r.send(ctx, a); err != nil && !refused(err) {
+	what := "artifact"
+	if a.TestResults && takesResults(a.Name) {
+		what = "test-result"
+	}
+	err = r.send(ctx, a, of(r.build, what))
+	if to := (moved{}); errors.As(err, &to) { // with a "/" behind it, say
+		err = r.send(ctx, a, to.path)
+	}
+	if err != nil && !refused(err) {
 		r.file = time.Now()
 	}
 	return err
 }
 
 // send sends a file.
-func (r *report) send(ctx context.Context, a sink.Artifact) error {
+func (r *report) send(ctx context.Context, a sink.Artifact, to string) error {
 	file, err := a.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("artifact %s: %w", a.Name, err)
@@ -52,12 +62,9 @@ func (r *report) send(ctx context.Context, a sink.Artifact) error {
 	whole := frame.Bytes()
 	body := &watched{exact: exact{file, a.Size, a.Name}, timeout: r.rest.timeout}
 	req := request{
-		method: http.MethodPost, path: of(r.build, "artifact"), contentType: form.FormDataContentType(),
+		method: http.MethodPost, path: to, contentType: form.FormDataContentType(),
 		body: io.MultiReader(bytes.NewReader(whole[:head]), body, bytes.NewReader(whole[head:])), length: int64(len(whole)) + a.Size,
 		progress: body.watch,
-	}
-	if a.TestResults && takesResults(a.Name) {
-		req.path = of(r.build, "test-result")
 	}
 	return r.rest.call(ctx, req, nil)
 }
@@ -76,7 +83,7 @@ func (e *exact) Read(p []byte) (int, error) {
 	n, err := e.Reader.Read(p)
 	e.left -= int64(n)
 	if e.left < 0 || e.left > 0 && errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("artifact %s does not have the size that its journal tells", e.name)
+		return 0, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("artifact %s does not have the size that its journal tells", e.name))
 	}
 	return n, err
 }

@@ -152,6 +152,12 @@ func refused(err error) bool {
 	return errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) || errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
 }
 
+// Clean reports whether nothing is under way.
+func (r *report) Clean() bool {
+	over := func(t time.Time) bool { return t.IsZero() || time.Since(t) >= r.sink.opts.Settle }
+	return r.stream == nil && !r.unsure && over(r.file) && over(r.status)
+}
+
 // Close ends the connections.
 func (r *report) Close() error {
 	r.cancel()

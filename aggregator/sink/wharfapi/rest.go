@@ -100,7 +100,10 @@ func (r *rest) try(ctx context.Context, req request, read func(io.Reader) error)
 		return unwrapped(err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode/100 != 2 {
+	switch {
+	case res.StatusCode == http.StatusTemporaryRedirect, res.StatusCode == http.StatusPermanentRedirect:
+		return r.moved(res)
+	case res.StatusCode/100 != 2:
 		return problem(res)
 	}
 	if read != nil {
@@ -112,6 +115,20 @@ func (r *rest) try(ctx context.Context, req request, read func(io.Reader) error)
 		err = rest
 	}
 	return err
+}
+
+// moved is where a request is to be sent again, on the same host and no other.
+type moved struct{ path string }
+
+func (m moved) Error() string { return "it is to be sent to " + m.path }
+
+// moved says where an answer sends a request.
+func (r *rest) moved(res *http.Response) error {
+	to, err := res.Location()
+	if err != nil || to.Host != r.base.Host || to.Scheme != r.base.Scheme {
+		return errdefs.ErrUnavailable.WithMessage(res.Status + ": it would be sent elsewhere; give the URL of wharf-api itself")
+	}
+	return moved{to.Path}
 }
 
 // unwrapped is an error of the client without method and URL, which the caller tells.
@@ -228,19 +245,26 @@ func eachElement(body io.Reader, f func(json.RawMessage) error) error {
 	return err
 }
 
-// files returns the names of the files that are stored of a build.
+// files returns the names of the files that are stored of a build. wharf-api tells a hundred at once if it is not asked for more.
 func (r *rest) files(ctx context.Context, build uint64) (map[string]bool, error) {
-	var answer struct {
-		List []struct{ FileName string }
-	}
-	if err := r.call(ctx, request{method: http.MethodGet, path: of(build, "artifact")}, into(&answer)); err != nil {
-		return nil, err
-	}
 	names := map[string]bool{}
-	for _, a := range answer.List {
-		names[a.FileName] = true
+	for offset := 0; ; {
+		var answer struct {
+			List       []struct{ FileName string }
+			TotalCount int
+		}
+		q := url.Values{"limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(offset)}}
+		if err := r.call(ctx, request{method: http.MethodGet, path: of(build, "artifact"), query: q}, into(&answer)); err != nil {
+			return nil, err
+		}
+		for _, a := range answer.List {
+			names[a.FileName] = true
+		}
+		offset += len(answer.List)
+		if len(answer.List) == 0 || offset >= answer.TotalCount {
+			return names, nil
+		}
 	}
-	return names, nil
 }
 
 // active returns the builds that have not ended.

@@ -21,7 +21,10 @@ func (s *Server) handler(up *service) http.Handler {
 	mux.HandleFunc("GET /api/build/{id}/log", h.log)
 	mux.HandleFunc("POST /api/build/{id}/log", h.postLine)
 	mux.HandleFunc("POST /api/build/{id}/artifact", func(w http.ResponseWriter, r *http.Request) { h.upload(w, r, PutFile) })
-	mux.HandleFunc("POST /api/build/{id}/test-result", func(w http.ResponseWriter, r *http.Request) { h.upload(w, r, PutResults) })
+	mux.HandleFunc("POST /api/build/{id}/test-result/{$}", func(w http.ResponseWriter, r *http.Request) { h.upload(w, r, PutResults) })
+	mux.HandleFunc("POST /api/build/{id}/test-result", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path+"/", http.StatusTemporaryRedirect) // as its router does
+	})
 	mux.HandleFunc("GET /api/build/{id}/artifact", h.files)
 	mux.HandleFunc("GET /api/build", h.list)
 	for _, p := range []string{"version", "health", "ping"} {
@@ -183,7 +186,22 @@ func (h *restAPI) files(w http.ResponseWriter, r *http.Request) {
 	for i, f := range h.Build(idOf(r)).Files {
 		list = append(list, map[string]any{"artifactId": i + 1, "name": "files", "fileName": f.Name, "buildId": idOf(r)})
 	}
-	answer(w, http.StatusOK, map[string]any{"list": list, "totalCount": len(list)})
+	slices.Reverse(list) // the newest first
+	total := len(list)
+	limit, offset := pageOf(r)
+	answer(w, http.StatusOK, map[string]any{"list": list[min(offset, total):min(offset+limit, total)], "totalCount": total})
+}
+
+// pageOf is which part of a list is asked for: a hundred from the first on if nothing else is said.
+func pageOf(r *http.Request) (limit, offset int) {
+	limit = 100
+	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err == nil {
+		limit = n
+	}
+	if n, err := strconv.Atoi(r.URL.Query().Get("offset")); err == nil {
+		offset = n
+	}
+	return limit, offset
 }
 
 func (h *restAPI) list(w http.ResponseWriter, r *http.Request) {
@@ -198,13 +216,7 @@ func (h *restAPI) list(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.SortFunc(all, func(a, b *Build) int { return int(b.ID) - int(a.ID) })
 	total := len(all)
-	limit, offset := 100, 0
-	if n, err := strconv.Atoi(q.Get("limit")); err == nil {
-		limit = n
-	}
-	if n, err := strconv.Atoi(q.Get("offset")); err == nil {
-		offset = n
-	}
+	limit, offset := pageOf(r)
 	all = all[min(offset, total):min(offset+limit, total)]
 	list := []map[string]any{}
 	for _, b := range all {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -32,7 +33,7 @@ func Run(most int, said func(signal syscall.Signal, again bool)) (code int, err 
 	defer signal.Stop(signals)
 	for deaths := 1; ; deaths++ {
 		began := time.Now()
-		status, err := once(self, signals)
+		status, told, err := once(self, signals)
 		if err != nil {
 			return 0, err
 		}
@@ -42,7 +43,7 @@ func Run(most int, said func(signal syscall.Signal, again bool)) (code int, err 
 		if time.Since(began) > lives {
 			deaths = 1
 		}
-		again := deaths <= most
+		again := deaths <= most && !told
 		said(status.Signal(), again)
 		if !again {
 			return 128 + int(status.Signal()), nil
@@ -50,35 +51,38 @@ func Run(most int, said func(signal syscall.Signal, again bool)) (code int, err 
 	}
 }
 
-// once runs the child to its end.
-func once(self string, signals <-chan os.Signal) (syscall.WaitStatus, error) {
+// once runs the child to its end, and reports whether it was told to end.
+func once(self string, signals <-chan os.Signal) (_ syscall.WaitStatus, told bool, err error) {
 	child, err := os.StartProcess(self, os.Args, &os.ProcAttr{
 		Env: append(os.Environ(), childEnv+"=1"), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	over := make(chan struct{})
-	defer close(over)
-	go func() {
+	var passing sync.WaitGroup
+	passing.Go(func() {
 		for {
 			select {
 			case s := <-signals:
+				told = true
 				_ = child.Signal(s)
 			case <-over:
 				return
 			}
 		}
-	}()
+	})
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return 0, err
-		case pid == child.Pid && (status.Exited() || status.Signaled()):
-			return status, nil
+			continue
+		case err == nil && (pid != child.Pid || !status.Exited() && !status.Signaled()):
+			continue
 		}
+		close(over)
+		passing.Wait()
+		return status, told, err
 	}
 }
