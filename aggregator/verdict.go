@@ -61,13 +61,13 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err := v.cfg.Sink.Ready(ctx); err != nil { // nothing is copied, and no turn taken, that can lead to nothing
 		return ofSink(err)
 	}
-	left := make(chan recovered, 1)
+	left, gone := make(chan recovered, 1), v.found.gone
 	copying, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
 		r := &remains{}
 		var err error
-		if !v.found.gone {
+		if !gone {
 			r, err = v.recover(copying, v.m)
 		}
 		left <- recovered{r, err}
