@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -93,27 +94,13 @@ func (a *Aggregator) look(ctx context.Context) error {
 
 // mine reports whether the builds of an instance are relayed.
 func (a *Aggregator) mine(w *provisioner.Worker) bool {
-	if len(a.cfg.Instances) == 0 {
-		return true
-	}
-	for _, i := range a.cfg.Instances {
-		if i == w.Instance {
-			return true
-		}
-	}
-	return false
+	return len(a.cfg.Instances) == 0 || slices.Contains(a.cfg.Instances, w.Instance)
 }
 
 // event takes in what the runtime tells of one task. Of one that is new it tells no labels: they are asked for.
 func (a *Aggregator) event(ev driver.Event) error {
-	if a.fleet.changed(ev) {
-		return nil
-	}
-	if !ev.Removed {
-		select {
-		case a.strange <- struct{}{}:
-		default:
-		}
+	if !a.fleet.changed(ev) && !ev.Removed {
+		signal(a.strange)
 	}
 	return nil
 }

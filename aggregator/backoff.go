@@ -8,14 +8,27 @@ import (
 )
 
 // pause waits, and reports whether ctx has not ended meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
+func pause(ctx context.Context, d time.Duration) bool { return pauseUntil(ctx, d, nil) }
+
+// pauseUntil is pause, which ends too when over is closed.
+func pauseUntil(ctx context.Context, d time.Duration, over <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
+	case <-over:
+		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// signal leaves word in a channel that has room for one, if there is none yet.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -30,9 +43,8 @@ func (b *backoff) next(most time.Duration) time.Duration {
 // tide says whether the sink takes what it gets. When it does so again, those that wait need not wait any longer.
 type tide struct {
 	mu   sync.Mutex
-	low  bool
 	up   chan struct{} // closed, and replaced, when the tide comes in
-	last error
+	last error         // why the sink takes nothing; nil if it does
 }
 
 func newTide() *tide { return &tide{up: make(chan struct{})} }
@@ -41,8 +53,8 @@ func newTide() *tide { return &tide{up: make(chan struct{})} }
 func (t *tide) rise() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.low {
-		t.low, t.last = false, nil
+	if t.last != nil {
+		t.last = nil
 		close(t.up)
 		t.up = make(chan struct{})
 	}
@@ -52,7 +64,7 @@ func (t *tide) rise() {
 func (t *tide) fall(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.low, t.last = true, err
+	t.last = err
 }
 
 // wait waits for a time, or until the tide comes in, but for a quarter of the time at least: what fails for itself is not to be tried whenever another succeeds. It reports whether ctx has not
@@ -61,19 +73,7 @@ func (t *tide) wait(ctx context.Context, d time.Duration) bool {
 	t.mu.Lock()
 	up := t.up
 	t.mu.Unlock()
-	if !pause(ctx, d/4) {
-		return false
-	}
-	rest := time.NewTimer(d - d/4)
-	defer rest.Stop()
-	select {
-	case <-rest.C:
-		return true
-	case <-up:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause(ctx, d/4) && pauseUntil(ctx, d-d/4, up)
 }
 
 // trouble is why the sink takes nothing, or nil.

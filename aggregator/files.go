@@ -35,7 +35,7 @@ func (f *files) add(all []transcript.Artifact) {
 	defer f.mu.Unlock()
 	if len(all) > len(f.all) {
 		f.all = append(f.all, all[len(f.all):]...)
-		f.poke()
+		signal(f.wake)
 	}
 }
 
@@ -44,14 +44,7 @@ func (f *files) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
-	f.poke()
-}
-
-func (f *files) poke() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	signal(f.wake)
 }
 
 // next returns those from the n-th on, and whether there will be others.
@@ -123,7 +116,7 @@ func (f *files) put(ctx context.Context, a *transcript.Artifact) error {
 	}
 	defer done()
 	var broken error // the source's
-	err = f.report.PutArtifact(ctx, sink.Artifact{
+	err = f.t.report.PutArtifact(ctx, sink.Artifact{
 		Name: a.Name, Size: a.Size, SHA256: a.SHA256, TestResults: a.TestResults,
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
 			broken = nil

@@ -18,28 +18,25 @@ type flow struct {
 	*relay
 	transcript *transcript.Transcript
 	have       uint64 // how many lines the sink had
-	after      uint64 // the entry up to which the transcript stands
 	files      *files
 
-	at     uint64    // how many lines the sink has, and was sent
-	sent   int       // since the last commit
-	began  time.Time // when the first of these was sent
-	read   uint64    // the last entry that was read
-	done   func()    // gives the lease back; nil while it is not in use
-	stored uint64    // lines that are committed
+	at    uint64    // how many lines the sink has, and was sent
+	sent  int       // since the last commit
+	began time.Time // when the first of these was sent
+	read  uint64    // the last entry that the transcript has
+	done  func()    // gives the lease back; nil while it is not in use
 }
 
 // run carries lines until the journal's end.
 func (f *flow) run(ctx context.Context) error {
 	defer f.rest()
-	f.at, f.read = f.have, f.after
-	f.stored = f.have
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	batches := make(chan *journal.Batch, 2)
+	after := f.read
 	go func() {
 		defer close(batches)
-		for b, err := range f.source.Batches(ctx, client.ReadOptions{After: f.after, Follow: true}) {
+		for b, err := range f.source.Batches(ctx, client.ReadOptions{After: after, Follow: true}) {
 			if err != nil {
 				cancel(err)
 				return
@@ -123,7 +120,7 @@ func (f *flow) take(ctx context.Context, b *journal.Batch) error {
 		f.began = time.Now()
 	}
 	f.sent += len(lines)
-	if err := f.report.Append(ctx, f.at, lines); err != nil {
+	if err := f.t.report.Append(ctx, f.at, lines); err != nil {
 		return ofSink(err)
 	}
 	f.at += uint64(len(lines))
@@ -139,10 +136,10 @@ func (f *flow) take(ctx context.Context, b *journal.Batch) error {
 func (f *flow) commit(ctx context.Context) error {
 	defer f.rest()
 	if f.sent > 0 {
-		if err := f.report.Commit(ctx); err != nil {
+		if err := f.t.report.Commit(ctx); err != nil {
 			return ofSink(err)
 		}
-		f.sent, f.stored = 0, f.at
+		f.sent = 0
 		f.a.tide.rise()
 	}
 	f.progress(false)

@@ -33,10 +33,7 @@ func (r *renewer) use(ctx context.Context) (done func(), err error) {
 	r.mu.Lock()
 	r.used++
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	signal(r.wake)
 	done = sync.OnceFunc(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

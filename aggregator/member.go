@@ -42,10 +42,9 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			a.seeOff(ctx, m, &t)
 			return
 		}
-		if t.granted && (errors.Is(err, client.ErrClaimLost) || errors.As(err, new(passed))) {
+		if errors.Is(err, client.ErrClaimLost) { // it was held until then
 			wait, failing = backoff{}, time.Time{}
 		}
-		t.granted = false
 		next := wait.next(5 * time.Second)
 		say := a.log.Debug
 		if now := time.Now(); failing.IsZero() {
@@ -58,14 +57,7 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			hint = "it does not take the token: give the --worker-key of the provisioner that has made it"
 		}
 		say("a worker is not relayed; trying again", "worker", m.worker.ID, "error", err, "help", hint, "since", failing.Format(time.RFC3339), "in", next.String())
-		timer := time.NewTimer(next)
-		select {
-		case <-timer.C:
-		case <-changed:
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		pauseUntil(ctx, next, changed)
 	}
 }
 
@@ -135,12 +127,11 @@ func (a *Aggregator) await(ctx context.Context, m *member, t *tending, changed <
 
 // tending is what is known of a worker beyond one claim of it.
 type tending struct {
-	done    bool // everything has been taken
-	granted bool // since it was looked at last
-	fence   uint64
-	lost    uint64      // the fence of a claim whose connection was lost
-	report  sink.Report // stays from one claim to the next if nobody else had one between
-	begun   bool        // the sink knows that the build runs
+	done   bool // everything has been taken
+	fence  uint64
+	lost   uint64      // the fence of a claim whose connection was lost
+	report sink.Report // stays from one claim to the next if nobody else had one between
+	begun  bool        // the sink knows that the build runs
 
 	unstarted string // why it was ended before it was started
 
@@ -170,7 +161,7 @@ func (t *tending) take(claim *client.Claim, build uint64, s sink.Sink) {
 	if t.report != nil && claim.Fence != t.fence+1 { // somebody else had it
 		t.drop()
 	}
-	t.granted, t.fence = true, claim.Fence
+	t.fence = claim.Fence
 	t.hold(claim)
 	if t.report == nil {
 		t.begun = false
@@ -186,16 +177,21 @@ func (t *tending) drop() {
 	}
 }
 
-// serve claims a worker that runs, and relays it, and again when it was passed on. It returns nil when everything has been taken.
-func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
-	c, err := client.Dial(m.worker.ID, client.Options{
-		Token: provisioner.Token(a.cfg.WorkerKey, m.worker.ID),
+// Dial prepares to speak with a worker through its runtime, with the key of its provisioner. The connection is made with the first call, which ends when a runtime takes longer than half a minute for it.
+func Dial(d driver.Driver, key []byte, worker string, task driver.TaskID) (*client.Client, error) {
+	return client.Dial(worker, client.Options{
+		Token: provisioner.Token(key, worker),
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, askBound)
 			defer cancel()
-			return driver.Dial(ctx, a.cfg.Driver, m.task.ID, provisioner.Port)
+			return driver.Dial(ctx, d, task, provisioner.Port)
 		},
 	})
+}
+
+// serve claims a worker that runs, and relays it, and again when it was passed on. It returns nil when everything has been taken.
+func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
+	c, err := Dial(a.cfg.Driver, a.cfg.WorkerKey, m.worker.ID, m.task.ID)
 	if err != nil {
 		return err
 	}
@@ -263,7 +259,7 @@ func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.
 		case <-inner.Done():
 		}
 	}()
-	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken, report: t.report}
+	r := &relay{a: a, m: m, t: t, source: c, renew: newRenewer(claim), taken: claim.Taken}
 	err := r.run(inner)
 	if cause := context.Cause(inner); err != nil && cause != nil {
 		err = cause

@@ -30,7 +30,6 @@ type relay struct {
 	t      *tending
 	source source
 	renew  *renewer
-	report sink.Report
 	taken  func(last uint64, tell bool) // tells the worker how far this is
 	over   func() []string              // if the journal has no end: what is said of that, when all of it has been relayed; else nil
 
@@ -95,7 +94,7 @@ func (r *relay) once(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	have, err := r.report.Lines(ctx)
+	have, err := r.t.report.Lines(ctx)
 	if err != nil {
 		return ofSink(err)
 	}
@@ -112,12 +111,12 @@ func (r *relay) once(ctx context.Context) error {
 	r.counted = true
 	r.a.tide.rise()
 	r.m.settle()
-	r.a.share.poke()
+	r.a.share.changed()
 	done()
 	group, inner := errgroup.WithContext(ctx)
 	files := newFiles(r)
 	files.add(t.Artifacts)
-	f := &flow{relay: r, transcript: t, have: have, after: after, files: files}
+	f := &flow{relay: r, transcript: t, have: have, at: have, read: after, files: files}
 	group.Go(func() error { return files.run(inner) })
 	group.Go(func() error {
 		defer files.end()
@@ -134,9 +133,9 @@ func (r *relay) begin(ctx context.Context) error {
 	if r.t.begun {
 		return nil
 	}
-	now, err := r.report.Status(ctx)
+	now, err := r.t.report.Status(ctx)
 	if err == nil && now == sink.Scheduling {
-		err = r.report.SetStatus(ctx, sink.Running)
+		err = r.t.report.SetStatus(ctx, sink.Running)
 	}
 	r.t.begun = err == nil
 	return ofSink(err)
@@ -148,35 +147,32 @@ func resume(ctx context.Context, s source, have uint64) (t *transcript.Transcrip
 	if have == 0 {
 		return transcript.New(), 0, nil
 	}
-	after = 0
+	t, after, err = count(ctx, s, func(t *transcript.Transcript, b *journal.Batch) bool { return t.Most(b) > have })
+	if err != nil || t.Whole() {
+		return t, after, err
+	}
+	// It stands within a line, of which the beginning is to be read: once more, up to where no line was open.
+	return count(ctx, s, func(_ *transcript.Transcript, b *journal.Batch) bool { return b.Last() > after })
+}
+
+// count reads the journal without its text up to the batch of which over says that it is too much, and returns the transcript, and the number of the last entry behind which no line was open.
+func count(ctx context.Context, s source, over func(*transcript.Transcript, *journal.Batch) bool) (t *transcript.Transcript, whole uint64, err error) {
 	t = transcript.New()
 	for b, err := range s.Batches(ctx, client.ReadOptions{WithoutText: true}) {
 		if err != nil {
 			return nil, 0, err
 		}
+		if over(t, b) {
+			break
+		}
 		if _, err := t.Add(b); err != nil {
 			return nil, 0, err
-		}
-		if t.Lines > have {
-			break
 		}
 		if t.Whole() {
-			after = b.Last()
+			whole = b.Last()
 		}
 	}
-	t = transcript.New() // once more, up to there
-	for b, err := range s.Batches(ctx, client.ReadOptions{WithoutText: true}) {
-		if err != nil {
-			return nil, 0, err
-		}
-		if b.Last() > after {
-			break
-		}
-		if _, err := t.Add(b); err != nil {
-			return nil, 0, err
-		}
-	}
-	return t, after, nil
+	return t, whole, nil
 }
 
 // finish says what is left to say, and how the build has ended.
@@ -196,7 +192,7 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	if !t.State.Final() {
 		tail = append(r.over(), r.refused...)
 		// Of a journal of which a part is missing, its number of lines does not tell.
-		_, since, err := r.report.Find(ctx, transcript.Own+verdictWords)
+		_, since, err := r.t.report.Find(ctx, transcript.Own+verdictWords)
 		if err != nil {
 			return ofSink(err)
 		}
@@ -204,15 +200,15 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	}
 	for ; skip < len(tail); skip++ {
 		line := sink.Line{Time: time.Now(), Text: transcript.Clean([]byte(transcript.Own + tail[skip]))}
-		if err := r.report.Append(ctx, f.at, []sink.Line{line}); err != nil {
+		if err := r.t.report.Append(ctx, f.at, []sink.Line{line}); err != nil {
 			return ofSink(err)
 		}
 		f.at++
 	}
-	if err := r.report.Commit(ctx); err != nil {
+	if err := r.t.report.Commit(ctx); err != nil {
 		return ofSink(err)
 	}
-	if err := r.report.SetStatus(ctx, state); err != nil {
+	if err := r.t.report.SetStatus(ctx, state); err != nil {
 		return ofSink(err)
 	}
 	r.a.tide.rise()

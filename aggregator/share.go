@@ -43,20 +43,8 @@ func (s *share) forget(m *member) {
 	s.changed()
 }
 
-// poke has run look.
-func (s *share) poke() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed()
-}
-
-// changed has run look. The share is locked.
-func (s *share) changed() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+// changed has run look.
+func (s *share) changed() { signal(s.wake) }
 
 // loads is how many workers each has that is known. The share is locked.
 func (s *share) loads() map[string]int {

@@ -69,14 +69,7 @@ func (t *turn) take(ctx context.Context, gone func() bool) (first bool, err erro
 		}
 		if left := turnTime - time.Since(since); highest > 0 && left > 0 {
 			_, _, changed := t.m.now()
-			timer := time.NewTimer(left)
-			select {
-			case <-timer.C:
-			case <-changed: // who has it may have removed the worker
-			case <-ctx.Done():
-			}
-			timer.Stop()
-			if ctx.Err() != nil {
+			if !pauseUntil(ctx, left, changed) { // who has it may have removed the worker
 				return false, context.Cause(ctx)
 			}
 			if gone() {

@@ -146,7 +146,7 @@ type recovered struct {
 func (v *verdict) pronounce(ctx context.Context, left *remains) error {
 	v.log.Warn("a worker has ended before its build was relayed", "worker", v.m.worker.ID, "build", v.m.worker.Build, "result", v.found.result, "removed", v.found.gone)
 	r := &relay{
-		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), report: v.t.report, taken: func(uint64, bool) {},
+		a: v.Aggregator, m: v.m, t: v.t, source: left, renew: newRenewer(v.turn), taken: func(uint64, bool) {},
 		over: func() []string {
 			words := v.found.words(v.m)
 			if left.damage != nil {

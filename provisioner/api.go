@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -68,7 +67,7 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 			refuse(w, r, &Problem{Type: problemType + "cross-origin", Title: "A page of another origin may not do this", Status: http.StatusForbidden, Detail: err.Error()})
 			return
 		}
-		if a.gate.Open && !ofThisMachine(r.Host) { // a page whose name leads here, for a time, is of the same origin
+		if a.gate.Open && !origin.OfThisMachine(r.Host) { // a page whose name leads here, for a time, is of the same origin
 			refuse(w, r, &Problem{Type: problemType + "misdirected", Title: "This is not the machine that was asked for", Status: http.StatusMisdirectedRequest,
 				Detail: fmt.Sprintf("without tokens only localhost is served, and not %q", shortened(r.Host))})
 			return
@@ -93,15 +92,6 @@ func (a *api) guard(mux *http.ServeMux) http.Handler {
 		}
 		refuse(w, r, p)
 	})
-}
-
-// ofThisMachine reports whether a request's host is this machine by a name that nobody else can give.
-func ofThisMachine(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // plainAnswer takes an answer whose words nobody wants.

@@ -140,20 +140,24 @@ func (p *process) whole(b wharfapitest.Build, lines int) {
 
 // killWorker kills the process of one worker, not the one that starts it again, and reports whether there was one.
 func killWorker() bool {
-	var all []int
+	_, all := workerProcesses()
+	return len(all) > 0 && syscall.Kill(all[rand.N(len(all))], syscall.SIGKILL) == nil
+}
+
+// workerProcesses are those in the containers of workers: those that start a worker again, and the workers.
+func workerProcesses() (starters, children []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if !bytes.Contains(line, []byte("\x00worker\x00--report\x00")) || !bytes.Contains(line, []byte("\x00--order=/run/wharf/order.json\x00")) {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || !bytes.Contains(line, []byte("\x00worker\x00--report\x00")) || !bytes.Contains(line, []byte("\x00--order=/run/wharf/order.json\x00")) {
 			continue
 		}
-		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if !bytes.Contains(env, []byte("WHARF_SUPERVISED=1")) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
-			all = append(all, pid)
+		if env, _ := os.ReadFile(filepath.Join(dir, "environ")); bytes.Contains(env, []byte("WHARF_SUPERVISED=1")) {
+			children = append(children, pid)
+		} else {
+			starters = append(starters, pid)
 		}
 	}
-	return len(all) > 0 && syscall.Kill(all[rand.N(len(all))], syscall.SIGKILL) == nil
+	return starters, children
 }

@@ -1,10 +1,6 @@
 package endtoend
 
 import (
-	"bytes"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,21 +87,8 @@ func TestMissing(t *testing.T) {
 
 // killContainers kills the processes of workers, first those that would start them again.
 func killContainers() {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	var children []int
-	for _, dir := range dirs {
-		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || !bytes.Contains(line, []byte("\x00worker\x00--report\x00")) || !bytes.Contains(line, []byte("\x00--order=/run/wharf/order.json\x00")) {
-			continue
-		}
-		if env, _ := os.ReadFile(filepath.Join(dir, "environ")); bytes.Contains(env, []byte("WHARF_SUPERVISED=1")) {
-			children = append(children, pid)
-			continue
-		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	for _, pid := range children {
+	starters, children := workerProcesses()
+	for _, pid := range append(starters, children...) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/wharfci/wharf/aggregator"
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/provisioner"
 	workerclient "github.com/wharfci/wharf/worker/client"
@@ -184,12 +184,7 @@ func (s *system) dial(id string) *workerclient.Client {
 	if err != nil || len(tasks) != 1 {
 		s.t.Fatalf("the tasks of %s: %v, %v", id, tasks, err)
 	}
-	c, err := workerclient.Dial("worker", workerclient.Options{
-		Token: provisioner.Token([]byte(workerKey), id),
-		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
-			return driver.Dial(ctx, s.workers, tasks[0].ID, provisioner.Port)
-		},
-	})
+	c, err := aggregator.Dial(s.workers, []byte(workerKey), id, tasks[0].ID)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -89,3 +89,12 @@ func hostOf(address string) string {
 	}
 	return host
 }
+
+// OfThisMachine reports whether a request's host is this machine by a name that nobody else can give: a page on the web may have a browser here ask under a name that leads here for a time.
+func OfThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

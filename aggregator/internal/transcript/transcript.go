@@ -76,6 +76,9 @@ func New() *Transcript {
 // Whole reports whether no line is open: the transcript of what follows does not depend on the text of what was before.
 func (t *Transcript) Whole() bool { return len(t.open) == 0 }
 
+// Most is how many lines there can be when the next batch has been added: each entry may end one, and the end of a step those that are open.
+func (t *Transcript) Most(b *journal.Batch) uint64 { return t.Lines + uint64(b.Len()+len(t.open)) }
+
 // Add takes the next batch, and returns its lines, which are good until the next call. Of a batch without text the lines have none.
 func (t *Transcript) Add(b *journal.Batch) ([]sink.Line, error) {
 	t.out = t.out[:0]

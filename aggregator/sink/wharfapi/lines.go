@@ -70,13 +70,13 @@ func (r *report) open(ctx context.Context) error {
 	}
 	life, cancel := context.WithCancelCause(r.ctx)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
-	if r.sink.opts.Token != nil {
-		t, err := r.sink.opts.Token.Token()
-		if err != nil {
-			cancel(nil)
-			return errdefs.ErrUnauthenticated.WithMessage("there is no token: " + err.Error())
-		}
-		life = metadata.AppendToOutgoingContext(life, "authorization", t.Type()+" "+t.AccessToken)
+	auth, err := r.rest.authorization()
+	if err != nil {
+		cancel(nil)
+		return err
+	}
+	if auth != "" {
+		life = metadata.AppendToOutgoingContext(life, "authorization", auth)
 	}
 	s, err := r.conn.NewStream(life, &wharfapiv5.Builds_ServiceDesc.Streams[0], wharfapiv5.Builds_CreateLogStream_FullMethodName, grpc.ForceCodecV2(codec{}))
 	if err != nil {
@@ -185,7 +185,6 @@ func (r *report) broken() {
 // classified is an error of gRPC in the classes of errdefs.
 func classified(err error) error {
 	s, _ := status.FromError(err)
-	class := errdefs.ErrUnavailable
 	switch s.Code() {
 	case codes.Unauthenticated:
 		return errdefs.ErrUnauthenticated.WithMessage(s.Message())
@@ -194,7 +193,7 @@ func classified(err error) error {
 	case codes.NotFound:
 		return errdefs.ErrNotFound.WithMessage(s.Message())
 	}
-	return class.WithMessage(s.Code().String() + ": " + s.Message())
+	return errdefs.ErrUnavailable.WithMessage(s.Code().String() + ": " + s.Message())
 }
 
 // message is a line of a build.

@@ -88,12 +88,12 @@ func (r *rest) try(ctx context.Context, req request, read func(io.Reader) error)
 		hr.Header.Set("Content-Type", req.contentType)
 	}
 	hr.Header.Set("Accept", "application/json")
-	if r.token != nil {
-		t, err := r.token.Token()
-		if err != nil {
-			return errdefs.ErrUnauthenticated.WithMessage("there is no token: " + err.Error())
-		}
-		t.SetAuthHeader(hr)
+	auth, err := r.authorization()
+	if err != nil {
+		return err
+	}
+	if auth != "" {
+		hr.Header.Set("Authorization", auth)
 	}
 	res, err := r.client.Do(hr)
 	if err != nil {
@@ -115,6 +115,18 @@ func (r *rest) try(ctx context.Context, req request, read func(io.Reader) error)
 		err = rest
 	}
 	return err
+}
+
+// authorization is what a call shows; empty is nothing.
+func (r *rest) authorization() (string, error) {
+	if r.token == nil {
+		return "", nil
+	}
+	t, err := r.token.Token()
+	if err != nil {
+		return "", errdefs.ErrUnauthenticated.WithMessage("there is no token: " + err.Error())
+	}
+	return t.Type() + " " + t.AccessToken, nil
 }
 
 // moved is where a request is to be sent again, on the same host and no other.
@@ -154,7 +166,6 @@ func problem(res *http.Response) error {
 		words = words[:500] + " …"
 	}
 	words = strings.TrimSuffix(res.Status+": "+strings.ToValidUTF8(words, "?"), ": ")
-	class := errdefs.ErrUnavailable
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
 		return errdefs.ErrUnauthenticated.WithMessage(words)
@@ -165,7 +176,7 @@ func problem(res *http.Response) error {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return errdefs.ErrInvalidArgument.WithMessage(words)
 	}
-	return class.WithMessage(words)
+	return errdefs.ErrUnavailable.WithMessage(words)
 }
 
 // into decodes an answer.
@@ -245,68 +256,56 @@ func eachElement(body io.Reader, f func(json.RawMessage) error) error {
 	return err
 }
 
-// files returns the names of the files that are stored of a build. wharf-api tells a hundred at once if it is not asked for more.
-func (r *rest) files(ctx context.Context, build uint64) (map[string]bool, error) {
-	names := map[string]bool{}
+// pages calls each with every element of a list, of which wharf-api tells a hundred at once if it is not asked for more.
+func pages[T any](ctx context.Context, r *rest, path string, query url.Values, each func(*T)) error {
+	query.Set("limit", strconv.Itoa(page))
 	for offset := 0; ; {
 		var answer struct {
-			List       []struct{ FileName string }
+			List       []T
 			TotalCount int
 		}
-		q := url.Values{"limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(offset)}}
-		if err := r.call(ctx, request{method: http.MethodGet, path: of(build, "artifact"), query: q}, into(&answer)); err != nil {
-			return nil, err
+		query.Set("offset", strconv.Itoa(offset))
+		if err := r.call(ctx, request{method: http.MethodGet, path: path, query: query}, into(&answer)); err != nil {
+			return err
 		}
-		for _, a := range answer.List {
-			names[a.FileName] = true
+		for i := range answer.List {
+			each(&answer.List[i])
 		}
 		offset += len(answer.List)
 		if len(answer.List) == 0 || offset >= answer.TotalCount {
-			return names, nil
+			return nil
 		}
 	}
 }
 
+// files returns the names of the files that are stored of a build.
+func (r *rest) files(ctx context.Context, build uint64) (map[string]bool, error) {
+	type element struct{ FileName string }
+	names := map[string]bool{}
+	err := pages(ctx, r, of(build, "artifact"), url.Values{}, func(e *element) { names[e.FileName] = true })
+	return names, err
+}
+
 // active returns the builds that have not ended.
-func (r *rest) active(ctx context.Context) ([]sink.Build, error) {
+func (r *rest) active(ctx context.Context) (all []sink.Build, err error) {
 	type element struct {
 		BuildID     uint64 `json:"buildId"`
 		Status      sink.Status
-		ScheduledOn *time.Time
-		WorkerID    *string `json:"workerId"`
-		Engine      *struct{ ID string }
+		ScheduledOn time.Time
+		WorkerID    string `json:"workerId"`
+		Engine      struct{ ID string }
 	}
 	seen := map[uint64]bool{}
-	var all []sink.Build
-	for offset := 0; ; {
-		var answer struct {
-			List       []element
-			TotalCount int
+	q := url.Values{"status": {string(sink.Scheduling), string(sink.Running)}}
+	err = pages(ctx, r, "/api/build", q, func(e *element) {
+		if seen[e.BuildID] || e.Status.Final() { // it has moved between two pages
+			return
 		}
-		q := url.Values{"status": {string(sink.Scheduling), string(sink.Running)}, "limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(offset)}}
-		if err := r.call(ctx, request{method: http.MethodGet, path: "/api/build", query: q}, into(&answer)); err != nil {
-			return nil, err
-		}
-		for _, e := range answer.List {
-			if seen[e.BuildID] || e.Status.Final() { // it has moved between two pages
-				continue
-			}
-			seen[e.BuildID] = true
-			b := sink.Build{ID: e.BuildID, Status: e.Status}
-			if e.ScheduledOn != nil {
-				b.Scheduled = *e.ScheduledOn
-			}
-			if e.WorkerID != nil {
-				b.Worker = *e.WorkerID
-			}
-			if e.Engine != nil {
-				b.Engine = e.Engine.ID
-			}
-			all = append(all, b)
-		}
-		offset += len(answer.List)
-		if len(answer.List) == 0 || offset >= answer.TotalCount {
-			return all, nil
-		}
+		seen[e.BuildID] = true
+		all = append(all, sink.Build{ID: e.BuildID, Status: e.Status, Scheduled: e.ScheduledOn, Worker: e.WorkerID, Engine: e.Engine.ID})
+	})
+	if err != nil {
+		return nil, err
 	}
+	return all, nil
 }

@@ -158,13 +158,8 @@ func (a *aggregating) serve(service *aggregator.Aggregator) (stop func(), err er
 func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	cfg = aggregator.Config{Name: a.name, Instances: a.instances, Unstarted: a.unstarted, Scratch: a.scratch, Log: a.log}
 	var errs []error
-	if a.workerKey == "" {
-		cfg.WorkerKey, err = keptKey()
-	} else if cfg.WorkerKey, err = os.ReadFile(a.workerKey); err == nil && len(cfg.WorkerKey) < 16 {
-		err = fmt.Errorf("%s has %d bytes; 16 are the least", a.workerKey, len(cfg.WorkerKey))
-	}
-	if err != nil {
-		errs = append(errs, fmt.Errorf("--worker-key: %w", err))
+	if cfg.WorkerKey, err = readWorkerKey(a.workerKey); err != nil {
+		errs = append(errs, err)
 	}
 	if a.unstarted <= 0 {
 		errs = append(errs, errors.New("--unstarted: must be more than 0"))
@@ -186,4 +181,17 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 		return cfg, err
 	}
 	return cfg, nil
+}
+
+// readWorkerKey reads the secret that the workers' tokens are made from: that of a file, or of the state directory.
+func readWorkerKey(path string) (key []byte, err error) {
+	if path == "" {
+		key, err = keptKey()
+	} else if key, err = os.ReadFile(path); err == nil && len(key) < 16 {
+		err = fmt.Errorf("%s has %d bytes; 16 are the least", path, len(key))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--worker-key: %w", err)
+	}
+	return key, nil
 }

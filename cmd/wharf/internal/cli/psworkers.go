@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/wharfci/wharf/aggregator"
 	"github.com/wharfci/wharf/cmd/wharf/internal/drivers"
 	"github.com/wharfci/wharf/cmd/wharf/internal/text"
 	"github.com/wharfci/wharf/driver"
@@ -45,7 +45,7 @@ const (
 
 // workers lists the workers that provisioners have on a runtime, and how far their results have been taken.
 func (l *listing) workers(ctx context.Context) error {
-	key, err := l.workersKey()
+	key, err := readWorkerKey(l.workerKey)
 	if err != nil {
 		return wrong(err)
 	}
@@ -72,7 +72,7 @@ func (l *listing) workers(ctx context.Context) error {
 		asking.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			rows[i].ask(ctx, o.Driver, t.ID, provisioner.Token(key, w.ID))
+			rows[i].ask(ctx, o.Driver, t.ID, key)
 		})
 	}
 	asking.Wait()
@@ -83,24 +83,11 @@ func (l *listing) workers(ctx context.Context) error {
 	return l.printWorkers(rows)
 }
 
-func (l *listing) workersKey() ([]byte, error) {
-	if l.workerKey == "" {
-		return keptKey()
-	}
-	key, err := os.ReadFile(l.workerKey)
-	if err != nil {
-		return nil, fmt.Errorf("--worker-key: %w", err)
-	}
-	return key, nil
-}
-
 // ask asks the worker itself.
-func (r *workerRow) ask(ctx context.Context, d driver.Driver, task driver.TaskID, token string) {
+func (r *workerRow) ask(ctx context.Context, d driver.Driver, task driver.TaskID, key []byte) {
 	ctx, cancel := context.WithTimeout(ctx, answerBound)
 	defer cancel()
-	c, err := client.Dial(r.Worker, client.Options{Token: token, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
-		return driver.Dial(ctx, d, task, provisioner.Port)
-	}})
+	c, err := aggregator.Dial(d, key, r.Worker, task)
 	if err == nil {
 		defer c.Close()
 		var b client.Build

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/local"
+	"github.com/wharfci/wharf/provisioner/origin"
 	"github.com/wharfci/wharf/worker/lease"
 )
 
@@ -56,7 +57,7 @@ const mostReaders = 200
 // fromHere refuses requests to another name than this machine's: a page on the web can have a browser here ask under a name of its own, and read what comes.
 func fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopback(r.Host) && !loopback(net.JoinHostPort(r.Host, "80")) {
+		if !origin.OfThisMachine(r.Host) {
 			http.Error(w, "this is reached as localhost only", http.StatusMisdirectedRequest)
 			return
 		}
