@@ -1,9 +1,13 @@
 package wharfapi_test
 
 import (
+	"context"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
@@ -72,5 +76,24 @@ func TestActiveEngine(t *testing.T) {
 		if b.ID == 1 && b.Engine+b.Worker != "" || b.ID == 2 && (b.Engine != "primary" || b.Worker != "build-2-0123456789") {
 			t.Errorf("a build is %+v", b)
 		}
+	}
+}
+
+// A file that does not have the size that its journal tells is refused, and not tried again and again.
+func TestWrongSize(t *testing.T) {
+	api, s := start(t)
+	api.Add(1)
+	r := s.Open(1, sink.Turn{Fence: func() time.Time { return time.Now().Add(time.Minute) }, Clean: true})
+	defer r.Close()
+	for _, size := range []int64{2, 4} {
+		err := r.PutArtifact(t.Context(), sink.Artifact{Name: "a.txt", Size: size, Open: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("abc")), nil
+		}})
+		if !errdefs.IsInvalidArgument(err) {
+			t.Errorf("of 3 bytes that should be %d: %v", size, err)
+		}
+	}
+	if b := api.Build(1); len(b.Files) > 0 {
+		t.Errorf("stored were %+v", b.Files)
 	}
 }

@@ -149,6 +149,9 @@ func unwrapped(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
+	if errdefs.IsInvalidArgument(err) { // of what is sent, not of the connection
+		return err
+	}
 	return errdefs.ErrUnavailable.WithMessage(err.Error())
 }
 
