@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
