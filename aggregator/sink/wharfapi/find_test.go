@@ -3,7 +3,9 @@ package wharfapi_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,5 +98,31 @@ func TestWrongSize(t *testing.T) {
 	}
 	if b := api.Build(1); len(b.Files) > 0 {
 		t.Errorf("stored were %+v", b.Files)
+	}
+}
+
+// TestActiveMany lists more builds than wharf-api tells at once if it is not asked for more, while some of them end: none of the others is missed.
+func TestActiveMany(t *testing.T) {
+	api, s := start(t)
+	const number = 1200
+	for build := uint64(1); build <= number; build++ {
+		api.Add(build)
+	}
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		for build := uint64(number); build > 1; build-- {
+			api.Change(build, func(b *wharfapitest.Build) { b.Status = "Completed" })
+		}
+	})
+	defer ending.Wait()
+	for most := number; most > 1; {
+		all, err := s.Active(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(all, func(b sink.Build) bool { return b.ID == 1 }) {
+			t.Fatalf("%d builds are active, and build 1 is not among them", len(all))
+		}
+		most = len(all)
 	}
 }

@@ -259,17 +259,22 @@ func eachElement(body io.Reader, f func(json.RawMessage) error) error {
 	return err
 }
 
-// pages calls each with every element of a list, of which wharf-api tells a hundred at once if it is not asked for more.
+// pages calls each with every element of a list. It asks for all of it at once: of a list that changes, an element may be missed between two pages, as it must be of a wharf-api that does not tell so many.
 func pages[T any](ctx context.Context, r *rest, path string, query url.Values, each func(*T)) error {
-	query.Set("limit", strconv.Itoa(page))
+	limit := page
 	for offset := 0; ; {
 		var answer struct {
 			List       []T
 			TotalCount int
 		}
+		query.Set("limit", strconv.Itoa(limit))
 		query.Set("offset", strconv.Itoa(offset))
 		if err := r.call(ctx, request{method: http.MethodGet, path: path, query: query}, into(&answer)); err != nil {
 			return err
+		}
+		if len(answer.List) == limit && answer.TotalCount > limit && offset == 0 {
+			limit = answer.TotalCount + page
+			continue
 		}
 		for i := range answer.List {
 			each(&answer.List[i])

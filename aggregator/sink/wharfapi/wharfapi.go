@@ -119,7 +119,7 @@ func (s *Sink) Close() error {
 	return nil
 }
 
-// page is how many builds are asked for at once.
+// page is how many elements of a list are asked for at first; wharf-api tells a hundred if it is not asked for more.
 const page = 500
 
 // Active returns the builds that have not ended.
