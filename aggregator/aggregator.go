@@ -50,6 +50,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	var tending sync.WaitGroup
 	defer tending.Wait()
 	a.fleet.tend = func(m *member) { tending.Go(func() { a.tend(ctx, m) }) }
+	sweepScratch(a.cfg.Scratch)
 	a.log.Info("relaying", "name", a.cfg.Name)
 	tending.Go(func() { a.meet(ctx) })
 	tending.Go(func() { a.share.run(ctx) })
@@ -59,19 +60,25 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		err := a.look(ctx)
 		if err == nil {
 			a.fleet.reach(nil)
-			wait = backoff{}
+			began := time.Now()
 			err = driver.Events(ctx, a.cfg.Driver, workers, a.event)
+			if time.Since(began) > mostDeaf {
+				wait = backoff{}
+			}
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		a.fleet.reach(err)
 		a.log.Warn("the runtime does not tell what happens", "error", err)
-		if !pause(ctx, wait.next(10*time.Second)) {
+		if !pause(ctx, wait.next(mostDeaf)) {
 			return nil
 		}
 	}
 }
+
+// mostDeaf is how long the runtime is left alone, at most, after it has stopped telling what happens.
+const mostDeaf = 10 * time.Second
 
 // errNotAsked is why it is not known what there is.
 var errNotAsked = errors.New("it has not been asked yet")

@@ -1,12 +1,14 @@
 package aggregator
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/wharfci/wharf/driver"
 	"github.com/wharfci/wharf/provisioner"
+	"github.com/wharfci/wharf/worker/client"
 )
 
 // fleet are the workers that there are, as the runtime tells.
@@ -97,8 +99,9 @@ func (m *member) observe() {
 // standing is where the relay of a worker stands, for who asks.
 type standing struct {
 	held        bool
-	settled     bool   // it is known what the sink has
-	read, taken uint64 // entries of the journal that were read, and that the sink has
+	worker      *client.Client // asks the worker itself, while it is held
+	settled     bool           // it is known what the sink has
+	read, taken uint64         // entries of the journal that were read, and that the sink has
 }
 
 // standing returns where the relay stands.
@@ -109,10 +112,20 @@ func (m *member) standing() standing {
 }
 
 // hold notes whether this aggregator has the claim.
-func (m *member) hold(held bool) {
+func (m *member) hold(held bool, worker *client.Client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stand = standing{held: held}
+	m.stand = standing{held: held, worker: worker}
+}
+
+// lag is how many entries of the worker's journal the sink has not confirmed. The worker tells how many there are: while the sink takes nothing, nothing is read. If it does not answer, it is how many were read.
+func (m *member) lag(ctx context.Context, s standing) uint64 {
+	last := s.read
+	if b, err := s.worker.Build(ctx, false); err == nil {
+		last = max(last, b.Last)
+	}
+	s.taken = max(s.taken, m.standing().taken)
+	return last - min(last, s.taken)
 }
 
 // settle notes that it is known what the sink has.

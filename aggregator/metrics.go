@@ -1,11 +1,14 @@
 package aggregator
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 )
 
 // counters are what is counted as it happens; the rest is looked at when somebody asks.
@@ -41,10 +44,16 @@ func newCounters(a *Aggregator) *counters {
 }
 
 var (
-	lagDesc     = prometheus.NewDesc("wharf_aggregator_lag_entries", "Entries of a worker's journal that were read and that the sink has not confirmed, of workers that this aggregator has.", []string{"worker"}, nil)
+	lagDesc     = prometheus.NewDesc("wharf_aggregator_lag_entries", "Entries of a worker's journal that the sink has not confirmed, of workers that this aggregator has.", []string{"worker"}, nil)
 	workersDesc = prometheus.NewDesc("wharf_aggregator_workers", "Workers that this aggregator has the claim of.", nil, nil)
 	runtimeDesc = prometheus.NewDesc("wharf_aggregator_runtime_up", "1 if the runtime tells what happens.", nil, nil)
 	sinkDesc    = prometheus.NewDesc("wharf_aggregator_sink_up", "1 if the sink has taken what it was sent last.", nil, nil)
+)
+
+// Bounds of asking workers how long their journals are.
+const (
+	lagBound  = 2 * time.Second
+	lagAtOnce = 16
 )
 
 // fleetCollector tells where the workers stand.
@@ -60,12 +69,20 @@ func (c fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect is of prometheus.Collector.
 func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	held := 0
+	ctx, cancel := context.WithTimeout(context.Background(), lagBound)
+	defer cancel()
+	var asking errgroup.Group
+	asking.SetLimit(lagAtOnce)
 	for _, m := range c.a.fleet.all() {
 		if s := m.standing(); s.held {
 			held++
-			ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(s.read-min(s.read, s.taken)), m.worker.ID)
+			asking.Go(func() error {
+				ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(m.lag(ctx, s)), m.worker.ID)
+				return nil
+			})
 		}
 	}
+	_ = asking.Wait()
 	up := func(err error) float64 {
 		if err != nil {
 			return 0

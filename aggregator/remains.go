@@ -22,8 +22,9 @@ import (
 
 // remains is the journal that a worker has left which does not run any more: a copy of what is in its volume. The zero value is a worker that has left nothing.
 type remains struct {
-	dir    string
-	damage error // why it cannot be read further
+	scratch *scratch // nil if there is nothing
+	dir     string
+	damage  error // why it cannot be read further
 }
 
 // recover copies what a worker has left. A worker without a journal has left nothing, which is no error.
@@ -46,12 +47,12 @@ func (a *Aggregator) recover(ctx context.Context, m *member) (_ *remains, err er
 		return nil, err
 	}
 	defer stream.Close()
-	dir, err := os.MkdirTemp(a.cfg.Scratch, "wharf-aggregator-")
+	place, err := newScratch(a.cfg.Scratch)
 	if err != nil {
 		return nil, err
 	}
-	r := &remains{dir: dir}
-	if err := unpack(stream, dir); err != nil {
+	r := &remains{scratch: place, dir: place.Name()}
+	if err := unpack(stream, r.dir); err != nil {
 		r.remove()
 		return nil, err
 	}
@@ -103,8 +104,8 @@ func unpackFile(root *os.Root, name string, from io.Reader) error {
 
 // remove removes the copy.
 func (r *remains) remove() {
-	if r.dir != "" {
-		_ = os.RemoveAll(r.dir)
+	if r.scratch != nil {
+		r.scratch.remove()
 	}
 }
 

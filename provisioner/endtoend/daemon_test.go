@@ -18,12 +18,20 @@ import (
 type daemon struct {
 	t     testing.TB
 	args  []string
-	ready string // the message that it logs when it does its work
+	ready string       // the message that it logs when it does its work
+	heard func(logged) // takes what it logs, if it is not nil
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd     // nil while none runs
 	read chan struct{} // closed when all that it printed has been read
 	text strings.Builder
+}
+
+// logged is a line of its log.
+type logged struct {
+	Message string `json:"@message"`
+	Worker  string
+	Fence   uint64
 }
 
 // start starts it, and returns when it says that it does its work.
@@ -47,11 +55,15 @@ func (d *daemon) start() {
 			d.mu.Lock()
 			d.text.Write(append(lines.Bytes(), '\n'))
 			d.mu.Unlock()
-			var entry struct {
-				Message string `json:"@message"`
+			var entry logged
+			if json.Unmarshal(lines.Bytes(), &entry) != nil {
+				continue
 			}
-			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Message == d.ready {
+			if entry.Message == d.ready {
 				tell()
+			}
+			if d.heard != nil {
+				d.heard(entry)
 			}
 		}
 	}()
@@ -130,12 +142,19 @@ func wharfAPI(t testing.TB, opts wharfapitest.Options) *wharfapitest.Server {
 // aggregator starts an aggregator that reaches the runtime as a driver's URL says.
 func (s *system) aggregator(name, through string, api *wharfapitest.Server, flags ...string) *daemon {
 	s.t.Helper()
+	d := s.relayer(name, through, api, flags...)
+	d.start()
+	return d
+}
+
+// relayer returns an aggregator that is to be started.
+func (s *system) relayer(name, through string, api *wharfapitest.Server, flags ...string) *daemon {
+	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte(workerKey), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	d := &daemon{t: s.t, ready: "relaying", args: append([]string{"aggregator", "--driver=" + through, "--name=" + name, "--wharf-api=" + api.URL(), "--worker-key=" + file, "--http=", "--log-level=debug"}, flags...)}
-	d.start()
 	s.t.Cleanup(d.stop)
 	return d
 }

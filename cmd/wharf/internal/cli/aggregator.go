@@ -161,6 +161,7 @@ func (a *aggregating) settle() (cfg aggregator.Config, err error) {
 	if cfg.WorkerKey, err = readWorkerKey(a.workerKey); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, checkAddress("http", a.http), checkAddress("store-listen", a.store.listen))
 	if a.unstarted <= 0 {
 		errs = append(errs, errors.New("--unstarted: must be more than 0"))
 	}

@@ -78,7 +78,7 @@ WHARF_WATCHDOG_GRACE), or a line of the YAML file that --config names
 	f.StringVar(&w.token, "provisioner-token", "", "`file` with the token that these are shown; it is read again when it has changed")
 	f.StringVar(&w.ca, "provisioner-ca", "", "`file` with further certificates of provisioners, in PEM")
 	w.addRules(f)
-	f.StringVar(&w.http, "http", "127.0.0.1:5011", "`address` of /healthz, /readyz and /metrics; empty is none, and so is --once")
+	f.StringVar(&w.http, "http", "127.0.0.1:5012", "`address` of /healthz, /readyz and /metrics; empty is none, and so is --once")
 	f.Var(w.level, "log-level", "what is logged: "+strings.Join(w.level.values, ", "))
 	return cmd
 }
@@ -171,8 +171,8 @@ func (w *watching) settle() (*watchdog.Watchdog, error) {
 	if w.cfg.Provisioners, err = w.clients(); err != nil {
 		errs = append(errs, err)
 	}
-	if _, port, err := net.SplitHostPort(w.http); w.http != "" && (err != nil || port == "") {
-		fail("--http %q: must be host:port, such as 127.0.0.1:5011, or :5011 for every address of this machine", w.http)
+	if err := checkAddress("http", w.http); err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/wharfci/wharf/aggregator/sink"
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi"
+	"github.com/wharfci/wharf/cmd/wharf/internal/text"
 )
 
 // wharfAPI is how a service reaches wharf-api.
@@ -118,11 +120,14 @@ func (a *wharfAPI) source(secure *tls.Config) (oauth2.TokenSource, error) {
 	transport.TLSClientConfig = secure.Clone()
 	return oauth2.ReuseTokenSource(nil, &clientTokens{
 		config: clientcredentials.Config{ClientID: o.clientID, TokenURL: o.tokenURL, Scopes: o.scopes},
-		secret: secret, client: &http.Client{Transport: transport, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
+		secret: secret, client: &http.Client{Transport: transport, Timeout: tokenBound, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // it would carry the secret elsewhere
 		}},
 	}), nil
 }
+
+// tokenBound is how long a provider may take for a token: everything waits for that.
+const tokenBound = 10 * time.Second
 
 // clientTokens are the tokens of a client, each got with the secret of the moment. It is used by one goroutine at a time.
 type clientTokens struct {
@@ -134,5 +139,10 @@ type clientTokens struct {
 // Token gets one.
 func (c *clientTokens) Token() (*oauth2.Token, error) {
 	c.config.ClientSecret = c.secret.get()
-	return c.config.Token(context.WithValue(context.Background(), oauth2.HTTPClient, c.client))
+	t, err := c.config.Token(context.WithValue(context.Background(), oauth2.HTTPClient, c.client))
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) { // its own words would hold the whole page that was answered
+		err = fmt.Errorf("%s answers %s %s", c.config.TokenURL, refused.Response.Status, text.Line(cmp.Or(refused.ErrorDescription, refused.ErrorCode)))
+	}
+	return t, err
 }

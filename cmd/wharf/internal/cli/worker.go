@@ -230,6 +230,14 @@ func loopback(address string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
+// checkAddress looks whether a setting is an address to listen at; empty is none.
+func checkAddress(setting, address string) error {
+	if _, port, err := net.SplitHostPort(address); address != "" && (err != nil || port == "") {
+		return fmt.Errorf("--%s %q: must be host:port, such as 127.0.0.1:5010, or :5010 for every address of this machine", setting, address)
+	}
+	return nil
+}
+
 // farewell is how long a worker that is told to end, and that somebody relays, waits for that to have everything.
 const farewell = 10 * time.Second
 
