@@ -129,8 +129,8 @@ func cluster(t testing.TB) *rest.Config {
 	return rc
 }
 
-// grantAccount makes the workers' account with the documented rights, and returns the address of the API server, which this cluster's pods do not reach as a service.
-func grantAccount(t testing.TB) string {
+// grantAccount makes the workers' account of a namespace with the documented rights, and returns the address of the API server, which this cluster's pods do not reach as a service.
+func grantAccount(t testing.TB, space string) string {
 	t.Helper()
 	rc := cluster(t)
 	admin, err := api.NewForConfig(rc)

@@ -42,7 +42,7 @@ func prepare(t testing.TB) *system {
 	case "containerd":
 		s.url += "&cgroup=" + os.Getenv(cgroupEnv)
 	case "kubernetes":
-		s.url += "&server=" + grantAccount(t)
+		s.url += "&server=" + grantAccount(t, space)
 	}
 	return s
 }
@@ -180,11 +180,7 @@ func volumesLeft(ctx context.Context, d driver.Driver) (volumes []driver.Volume,
 // dial connects to a worker through the driver.
 func (s *system) dial(id string) *workerclient.Client {
 	s.t.Helper()
-	tasks, err := s.workers.List(s.t.Context(), driver.ListOptions{Labels: map[string]string{provisioner.LabelWorker: id}})
-	if err != nil || len(tasks) != 1 {
-		s.t.Fatalf("the tasks of %s: %v, %v", id, tasks, err)
-	}
-	c, err := aggregator.Dial(s.workers, []byte(workerKey), id, tasks[0].ID)
+	c, err := aggregator.Dial(s.workers, []byte(workerKey), id, s.task(id))
 	if err != nil {
 		s.t.Fatal(err)
 	}
