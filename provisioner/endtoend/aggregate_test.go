@@ -91,11 +91,14 @@ func TestAggregate(t *testing.T) {
 	p.gone()
 }
 
-// gone waits until there is no worker any more, and reports whether that is so.
-func (p *process) gone() bool {
+// gone waits until there is no worker any more, or none of these, and reports whether that is so.
+func (p *process) gone(ids ...string) bool {
 	p.t.Helper()
 	for begin := time.Now(); ; {
 		list, err := p.client.Workers(p.t.Context())
+		if len(ids) > 0 {
+			list = slices.DeleteFunc(list, func(w provisioner.Worker) bool { return !slices.Contains(ids, w.ID) })
+		}
 		if err == nil && len(list) == 0 {
 			return true
 		}

@@ -27,7 +27,7 @@ func TestWatchdog(t *testing.T) {
 	if err := p.workers.Remove(t.Context(), p.task(workers[removed].ID)); err != nil {
 		t.Fatal(err)
 	}
-	p.until(workers[removed].ID, provisioner.Removed)
+	p.gone(workers[removed].ID)
 	api.Change(unwanted, func(b *wharfapitest.Build) { b.Status = "Failed" })
 
 	if code, said := p.watchdog(api, "--dry-run"); code != 1 {
@@ -50,7 +50,7 @@ func TestWatchdog(t *testing.T) {
 		}
 		t.Logf("build %d: %q", build, messages(b))
 	}
-	p.until(workers[unwanted].ID, provisioner.Removed)
+	p.gone(workers[unwanted].ID)
 	if b := api.Build(good); b.Status != "Scheduling" || b.Count > 0 {
 		t.Errorf("a build that has its worker is %s: %q", b.Status, messages(b))
 	}
