@@ -188,7 +188,7 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 		state = sink.Completed
 	}
 	// What the sink has beyond the transcript is the beginning of this.
-	tail, skip := r.refused, int(f.have-min(f.have, t.Lines))
+	tail, skip := append(r.ended(t.State), r.refused...), int(f.have-min(f.have, t.Lines))
 	if !t.State.Final() {
 		tail = append(r.over(), r.refused...)
 		// Of a journal of which a part is missing, its number of lines does not tell.
@@ -215,6 +215,14 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 	r.taken(r.last, true)
 	r.a.met.builds.WithLabelValues(string(state)).Inc()
 	r.a.log.Info("relayed a build", "worker", r.m.worker.ID, "build", r.m.worker.Build, "lines", f.at, "state", state)
+	return nil
+}
+
+// ended is what the runtime has said of why it ends a worker whose build says only that it was cancelled.
+func (r *relay) ended(s journal.State) []string {
+	if _, why := r.m.waiting(); s == journal.Cancelled && why != "" {
+		return []string{shortened("the runtime said: " + why)}
+	}
 	return nil
 }
 

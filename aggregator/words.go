@@ -166,7 +166,7 @@ func (o *autopsy) words(m *member) []string {
 	if o.missing != nil {
 		all = append(all, shortened(fmt.Sprintf("what the worker itself said is not known: %v", o.missing)))
 	}
-	if !started {
+	if !started || o.gone {
 		for _, n := range m.told() {
 			all = append(all, shortened(fmt.Sprintf("the runtime said at %s: %s", n.at.UTC().Format(time.TimeOnly), n.reason)))
 		}

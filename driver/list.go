@@ -36,7 +36,7 @@ type Task struct {
 	Labels map[string]string
 	State  State
 	// Reason says, for a person, why the task is not further: an image being
-	// pulled, no node that fits. Empty if there is nothing to say.
+	// pulled, no node that fits; or why one that runs is about to be ended, such as by an eviction. Empty if there is nothing to say.
 	Reason string
 	// Incomplete says that the task's Create has not returned yet, or died half-way; its state is StateUnknown then.
 	Incomplete bool

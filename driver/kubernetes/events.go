@@ -138,6 +138,12 @@ func (e *teller) look(now map[string]*core.Pod) error {
 			if keeperRuns(p) && !t.any {
 				continue // the keeper knows better
 			}
+			if why := leaving(p); why != "" && t.state == driver.StateRunning {
+				if err := e.tell(t, t.state, why); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := e.tell(t, comingUp(p), whyWaiting(p)); err != nil {
 				return err
 			}

@@ -81,8 +81,11 @@ func (d *Driver) taskOf(ctx context.Context, p *core.Pod) (driver.Task, error) {
 		if err != nil {
 			return d.withoutAnswer(ctx, t, h, err)
 		}
-		if t.State = max(t.State, stateOf(a.State)); t.State <= driver.StateStarting {
+		switch t.State = max(t.State, stateOf(a.State)); {
+		case t.State <= driver.StateStarting:
 			t.Reason = whyWaiting(p)
+		case t.State == driver.StateRunning:
+			t.Reason = leaving(p)
 		}
 	}
 	return t, nil

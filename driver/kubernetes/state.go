@@ -92,6 +92,19 @@ func evicted(p *core.Pod) string {
 	return ""
 }
 
+// leaving returns why a pod that runs is about to be taken off its node, or "".
+func leaving(p *core.Pod) string {
+	if why := evicted(p); why != "" {
+		return why
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == core.DisruptionTarget && c.Status == core.ConditionTrue {
+			return c.Reason + ": " + c.Message
+		}
+	}
+	return ""
+}
+
 // noted is the result that the keeper has left with the kubelet, or nil.
 func noted(p *core.Pod) *wire.Result {
 	s := containerStatus(p, keeper)

@@ -42,16 +42,16 @@ func (m *missing) inCluster() {
 	if err := admin.CoreV1().Pods(pod.Namespace).EvictV1(ctx, &policy.Eviction{ObjectMeta: meta.ObjectMeta{Name: pod.Name}}); err != nil {
 		t.Fatal(err)
 	}
-	n.failed(8, "evicted by the API", since, "it has begun")
+	n.failed(8, "evicted by the API", since, "it has begun", "EvictionByEvictionAPI")
 
-	n.limits(admin, core.ResourceEphemeralStorage, "100Mi")
+	n.limits(admin, "100Mi")
 	n.begun(9)
 	fillContainers(t, 150<<20)
-	n.failed(9, "evicted by the node", time.Now(), "it has begun", "evicted")
+	n.failed(9, "evicted by the node", time.Now(), "it has begun", "ephemeral")
 
-	n.limits(admin, core.ResourceCPU, "1000")
+	n.limits(admin, "1000Ti")
 	n.triggered(10)
-	n.failed(10, "never scheduled", time.Now(), "Insufficient cpu")
+	n.failed(10, "never scheduled", time.Now(), "Insufficient ephemeral-storage")
 
 	n.goneNode(admin)
 	n.gone()
@@ -100,13 +100,13 @@ func (m *missing) space() string {
 	return name
 }
 
-// limits has every container that is made from now on in the namespace request so much of a resource, which is its limit too, and nothing else.
-func (m *missing) limits(admin api.Interface, of core.ResourceName, much string) {
+// limits has every container that is made from now on in the namespace request so much of its node's disk, which is its limit too.
+func (m *missing) limits(admin api.Interface, disk string) {
 	m.t.Helper()
 	const name = "wharf"
 	all := admin.CoreV1().LimitRanges(m.space())
 	_ = all.Delete(m.t.Context(), name, meta.DeleteOptions{})
-	list := core.ResourceList{of: resource.MustParse(much)}
+	list := core.ResourceList{core.ResourceEphemeralStorage: resource.MustParse(disk)}
 	_, err := all.Create(m.t.Context(), &core.LimitRange{ObjectMeta: meta.ObjectMeta{Name: name}, Spec: core.LimitRangeSpec{
 		Limits: []core.LimitRangeItem{{Type: core.LimitTypeContainer, Default: list, DefaultRequest: list}},
 	}}, meta.CreateOptions{})

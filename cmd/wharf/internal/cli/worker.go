@@ -195,7 +195,7 @@ func (w *working) run(ctx context.Context, dir string) error {
 	defer stop()
 	in.on(func(count int, why string) {
 		w.log.Info("stopping", "reason", why)
-		b.Stop(why, count > 1)
+		b.Stop("its worker was told to end ("+why+")", count > 1)
 		stop()
 	})
 	if secure == nil && !loopback(w.listen) {
