@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 comma := ,
 benchmarks = go test -run '^$$' -bench . -benchtime 3x
 triggers = go test -run '^$$' -bench . -benchtime 9x ./provisioner/endtoend
-crowds = go test -count=1 -timeout 180m ./provisioner/endtoend
+crowds = go test -count=1 -timeout 300m ./provisioner/endtoend
 
 .PHONY: help run test podman kubernetes current check format bench soak images build image clean
 .DEFAULT_GOAL := help

@@ -107,6 +107,9 @@ func (r *relay) once(ctx context.Context) error {
 	}
 	if have > 0 && !r.counted {
 		r.a.met.avoided.Add(float64(have))
+		if r.t.fence == 1 {
+			r.a.log.Warn("the sink has lines of a build that nobody has relayed: they are taken for its first", "worker", r.m.worker.ID, "build", r.m.worker.Build, "lines", have, "help", "give each build a number of its own")
+		}
 	}
 	r.counted = true
 	r.a.tide.rise()

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -39,12 +41,16 @@ func (a *Aggregator) recover(ctx context.Context, m *member) (_ *remains, err er
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(copyBound, func() { cancel(fmt.Errorf("the runtime has not begun it within %s", copyBound)) })
 	stream, err := a.cfg.Driver.CopyOut(ctx, driver.CopyOutOptions{Place: driver.Place{Volume: volume}, Path: "/" + provisioner.Results})
+	late.Stop()
 	if errdefs.IsNotFound(err) {
 		return &remains{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	defer stream.Close()
 	place, err := newScratch(a.cfg.Scratch)

@@ -61,14 +61,17 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err := v.cfg.Sink.Ready(ctx); err != nil { // nothing is copied, and no turn taken, that can lead to nothing
 		return ofSink(err)
 	}
-	left, gone := make(chan recovered, 1), v.found.gone
+	left, nothing := make(chan recovered, 1), v.found.gone || v.found.never()
 	copying, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
 		r := &remains{}
 		var err error
-		if !gone {
+		if !nothing {
 			r, err = v.recover(copying, v.m)
+		}
+		if err != nil && time.Since(v.seen) > mostCopying && copying.Err() == nil {
+			r, err = &remains{damage: err}, nil
 		}
 		left <- recovered{r, err}
 	}()
@@ -120,6 +123,12 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	defer l.remains.remove()
 	return v.pronounce(ctx, l.remains)
 }
+
+// How long a copy of what a worker has left may take to begin, and how long it is tried before the build's end is said without it.
+const (
+	copyBound   = 2 * time.Minute
+	mostCopying = 10 * time.Minute
+)
 
 // gone looks whether the worker is still there.
 func (v *verdict) gone(ctx context.Context) error {

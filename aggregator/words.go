@@ -61,6 +61,15 @@ func (a *Aggregator) examine(ctx context.Context, m *member) (*autopsy, error) {
 	return out, nil
 }
 
+// never reports whether the worker itself never ran, so that it has left nothing.
+func (o *autopsy) never() bool {
+	switch o.result.Outcome {
+	case driver.Stopped, driver.StartFailed, driver.InitFailed:
+		return true
+	}
+	return false
+}
+
 // listen reads what the worker printed: its reports, and its last words on standard error.
 func (a *Aggregator) listen(ctx context.Context, m *member, out *autopsy) error {
 	r, err := a.cfg.Driver.Logs(ctx, m.task.ID, driver.LogOptions{})

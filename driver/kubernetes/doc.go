@@ -3,8 +3,8 @@
 // # Requirements
 //
 // Kubernetes 1.30 or newer with Linux nodes. In the namespace of the tasks, the driver may create, get, list, watch, patch and delete pods,
-// create and get pods/exec, create, get and delete secrets, and create, get, list, watch and delete persistentvolumeclaims: a role
-// for that is docs/runtimes/kubernetes-role.yaml. Volumes need a storage class that makes claims of the mode ReadWriteOnce, or
+// create and get pods/exec, create, get and delete secrets, and create, get, list, watch and delete persistentvolumeclaims. It may list and watch events, or does not
+// tell why a node evicts a pod before that has ended. A role for that is docs/runtimes/kubernetes-role.yaml. Volumes need a storage class that makes claims of the mode ReadWriteOnce, or
 // [Config].VolumeRoot. The nodes can pull [Config].HelperImage, or have it.
 //
 // # Capabilities

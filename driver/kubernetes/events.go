@@ -41,6 +41,7 @@ func (d *Driver) events(ctx context.Context, opts driver.ListOptions, f func(dri
 	e := &teller{d: d, ctx: ctx, opts: opts, f: f, tasks: map[string]*told{}, states: make(chan change)}
 	defer e.calls.Wait()
 	defer cancel()
+	e.calls.Go(e.evictions)
 	for {
 		d.pods.mu.Lock()
 		any, failing, since := d.pods.any, d.pods.failing, d.pods.since
@@ -81,6 +82,7 @@ type told struct {
 type change struct {
 	uid   string
 	state driver.State
+	evict string // why a node takes off the pod, if that is what is told
 }
 
 // wait tells what keepers say, until there is something to look at.
@@ -95,6 +97,12 @@ func (e *teller) wait(any <-chan struct{}, failing error, since time.Time) error
 			return err
 		case c := <-e.states:
 			t := e.tasks[c.uid]
+			if t != nil && c.evict != "" && t.state == driver.StateRunning {
+				if err := e.tell(t, t.state, c.evict); err != nil {
+					return err
+				}
+				continue
+			}
 			if t == nil || t.any && c.state <= t.state {
 				continue
 			}
@@ -168,7 +176,7 @@ func (e *teller) follow(h handle, least driver.State) {
 				return nil
 			}
 			select {
-			case e.states <- change{h.uid, max(least, stateOf(wire.State(payload)))}:
+			case e.states <- change{uid: h.uid, state: max(least, stateOf(wire.State(payload)))}:
 			case <-e.ctx.Done():
 			}
 			return nil
