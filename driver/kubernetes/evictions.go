@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"strings"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -48,7 +49,7 @@ func (e *teller) evictions() {
 // evicted passes on what was told of an eviction.
 func (e *teller) evicted(told *core.Event) {
 	select {
-	case e.states <- change{uid: string(told.InvolvedObject.UID), evict: told.Reason + ": " + told.Message}:
+	case e.states <- change{uid: string(told.InvolvedObject.UID), evict: told.Reason + ": " + strings.TrimSpace(told.Message)}:
 	case <-e.ctx.Done():
 	}
 }
