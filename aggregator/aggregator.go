@@ -26,6 +26,7 @@ type Aggregator struct {
 	share *share
 
 	id      string        // names this one on the runtime
+	ending  sync.Map      // the marks of workers whose builds' ends are being reported
 	copying chan struct{} // a turn for each copy of what a worker has left
 	strange chan struct{} // has one when the runtime has told of a worker that is not known
 	looking sync.Mutex    // one list at a time: an older one is never taken in after a newer one

@@ -29,6 +29,10 @@ type verdict struct {
 
 // conclude sees to it that the sink knows how a worker's build has ended, and removes the worker. It returns when that is done, by whomever.
 func (a *Aggregator) conclude(ctx context.Context, m *member, t *tending) {
+	if _, busy := a.ending.LoadOrStore(m.mark, true); busy {
+		return
+	}
+	defer a.ending.Delete(m.mark)
 	v := &verdict{Aggregator: a, m: m, t: t, seen: time.Now(), turn: &turn{a: a, m: m}}
 	wait := backoff{}
 	for !t.done && ctx.Err() == nil {
@@ -115,14 +119,55 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if now.Final() && (!first || v.found.gone) { // whoever had the turn has said it, or whoever had the claim
 		return v.clear(ctx)
 	}
-	l := <-left
-	left <- recovered{}
+	l, err := v.copied(ctx, left)
+	if err != nil {
+		return err
+	}
 	if l.err != nil { // it is tried again: what the worker has left is there once, and goes with it
 		return fmt.Errorf("what the worker has left cannot be copied: %w", l.err)
 	}
 	defer l.remains.remove()
 	return v.pronounce(ctx, l.remains)
 }
+
+// copied waits for the copy, and keeps the turn meanwhile. Of a worker that has been removed there may be nothing to copy any more.
+func (v *verdict) copied(ctx context.Context, left chan recovered) (recovered, error) {
+	held, stop := context.WithCancel(ctx)
+	defer stop()
+	renew := newRenewer(v.turn)
+	go renew.run(held)
+	done, err := renew.use(ctx)
+	if err != nil {
+		return recovered{}, err
+	}
+	defer done()
+	late := make(<-chan time.Time)
+	for waiting := false; ; {
+		_, removed, changed := v.m.now()
+		if removed {
+			changed = nil
+		}
+		if removed && !waiting {
+			t := time.NewTimer(goneTime)
+			defer t.Stop()
+			waiting, late = true, t.C
+		}
+		select {
+		case l := <-left:
+			left <- recovered{}
+			return l, nil
+		case <-changed:
+		case <-late:
+			v.found.gone = true
+			return recovered{remains: &remains{damage: errors.New("its volume could not be read in time")}}, nil
+		case <-ctx.Done():
+			return recovered{}, context.Cause(ctx)
+		}
+	}
+}
+
+// goneTime is how long a copy has to end when the worker has been removed meanwhile.
+const goneTime = 2 * time.Second
 
 // How long a copy of what a worker has left may take to begin, and how long it is tried before the build's end is said without it.
 const (

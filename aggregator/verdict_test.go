@@ -2,6 +2,8 @@ package aggregator_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +102,73 @@ func TestRemoved(t *testing.T) {
 		if words := f.failed(); !strings.Contains(words[0], "its worker was removed before") {
 			t.Errorf("it is said %q", words)
 		}
+	}
+}
+
+// slow is a driver whose runtime takes its time to copy files out.
+type slow struct {
+	driver.Driver
+	begun chan struct{}
+	by    time.Duration
+}
+
+func (s *slow) CopyOut(ctx context.Context, opts driver.CopyOutOptions) (io.ReadCloser, error) {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+	t := time.NewTimer(s.by)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.Driver.CopyOut(ctx, opts)
+}
+
+func (s *slow) Events(ctx context.Context, opts driver.ListOptions, f func(driver.Event) error) error {
+	return driver.Events(ctx, s.Driver, opts, f)
+}
+
+func (s *slow) Dial(ctx context.Context, id driver.TaskID, port int) (net.Conn, error) {
+	return driver.Dial(ctx, s.Driver, id, port)
+}
+
+// A copy takes longer than a turn lasts: it is made once, and what the worker has left is relayed.
+func TestSlowCopy(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	for _, name := range []string{"one", "two"} {
+		w.aggregator(name, func(cfg *aggregator.Config, _ *wharfapi.Options) {
+			cfg.Driver = &slow{cfg.Driver, make(chan struct{}, 1), 9 * time.Second}
+		})
+	}
+	f := w.add(1).start()
+	f.many(100)
+	f.kill()
+	if words := f.failed(); !strings.Contains(words[0], "exited with code 137") {
+		t.Errorf("it is said %q", words)
+	}
+}
+
+// A worker goes, as with its node, while what it has left is being copied: its build's end does not wait for that.
+func TestGoneMeanwhile(t *testing.T) {
+	w := newWorld(t, wharfapitest.Options{})
+	s := &slow{nil, make(chan struct{}, 1), time.Hour}
+	w.aggregator("one", func(cfg *aggregator.Config, _ *wharfapi.Options) {
+		s.Driver = cfg.Driver
+		cfg.Driver = s
+	})
+	f := w.add(1).start()
+	f.print("one line")
+	w.until(1, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 1 })
+	f.kill()
+	<-s.begun
+	if err := w.driver.Remove(t.Context(), f.task); err != nil {
+		t.Fatal(err)
+	}
+	if words := f.failed(); !strings.Contains(words[0], "its worker was removed before") {
+		t.Errorf("it is said %q", words)
 	}
 }
 
