@@ -15,6 +15,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	api "k8s.io/client-go/kubernetes"
 
 	"github.com/wharfci/wharf/driver/kubernetes"
@@ -139,6 +140,19 @@ func (m *missing) goneNode(admin api.Interface) {
 	t.Cleanup(func() { _ = nodes.Delete(context.Background(), name, meta.DeleteOptions{}) })
 	w := m.triggered(build)
 	pod := m.pod(admin, string(m.task(w.ID)))
+	changes, err := pods.Watch(ctx, meta.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", pod.Name).String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changes.Stop()
+	until := func(is func(watch.Event) bool) {
+		for ev := range changes.ResultChan() {
+			if is(ev) {
+				return
+			}
+		}
+	}
+	until(func(ev watch.Event) bool { return len(ev.Object.(*core.Pod).Spec.SchedulingGates) == 0 })
 	if err := pods.Bind(ctx, &core.Binding{ObjectMeta: meta.ObjectMeta{Name: pod.Name}, Target: core.ObjectReference{Kind: "Node", Name: name}}, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -146,18 +160,9 @@ func (m *missing) goneNode(admin api.Interface) {
 	if _, err := pods.Patch(ctx, pod.Name, types.MergePatchType, []byte(running), meta.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
-	changes, err := pods.Watch(ctx, meta.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", pod.Name).String()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer changes.Stop()
 	if err := nodes.Delete(ctx, name, meta.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for ev := range changes.ResultChan() {
-		if ev.Type == "DELETED" {
-			break
-		}
-	}
+	until(func(ev watch.Event) bool { return ev.Type == watch.Deleted })
 	m.failed(build, "its node is gone", time.Now(), "removed")
 }
