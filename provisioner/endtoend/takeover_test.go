@@ -3,6 +3,7 @@ package endtoend
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -47,12 +48,17 @@ func (h *holdings) hear(name string) func(logged) {
 	}
 }
 
-// counts are how many workers each has.
-func (h *holdings) counts() map[string]int {
+// all are who has which worker now.
+func (h *holdings) all() map[string]holding {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return maps.Clone(h.of)
+}
+
+// counts are how many workers each has.
+func (h *holdings) counts() map[string]int {
 	n := map[string]int{}
-	for _, o := range h.of {
+	for _, o := range h.all() {
 		n[o.by]++
 	}
 	return n
@@ -116,9 +122,14 @@ func TestTakeOver(t *testing.T) {
 		all[i].heard = h.hear(name)
 		all[i].start()
 	}
+	var mu sync.Mutex
+	builds := map[string]uint64{} // by worker
 	crowd(number, 4, func(i int) {
 		api.Add(uint64(i + 1))
-		p.trigger(i+1, "talk", "main")
+		w := p.trigger(i+1, "talk", "main")
+		mu.Lock()
+		defer mu.Unlock()
+		builds[w.ID] = w.Build
 	})
 	h.even(number, names...)
 
@@ -128,7 +139,16 @@ func TestTakeOver(t *testing.T) {
 	h.even(number, names...)
 
 	through[1].cut()
-	h.without("two", "cut off")
+	if p.runtime == "containerd" { // workers are reached without the daemon there: who is cut off from it relays on
+		for worker, o := range h.all() {
+			if o.by == "two" {
+				before := api.Count(builds[worker])
+				p.report(api, int(builds[worker]), "relayed still", func(b *wharfapitest.Build) bool { return b.Count > before })
+			}
+		}
+	} else {
+		h.without("two", "cut off")
+	}
 	through[1].mend()
 	h.even(number, names...)
 
