@@ -18,12 +18,14 @@ import (
 
 // Aggregator relays workers to a sink. Its methods may be called by many goroutines at once.
 type Aggregator struct {
-	cfg   Config
-	log   hclog.Logger
-	met   *counters
-	tide  *tide
-	fleet fleet
-	share *share
+	cfg  Config
+	log  hclog.Logger
+	met  *counters
+	tide *tide
+
+	contact *contact
+	fleet   fleet
+	share   *share
 
 	id      string        // names this one on the runtime
 	ending  sync.Map      // the marks of workers whose builds' ends are being reported
@@ -38,9 +40,9 @@ func New(cfg Config) (*Aggregator, error) {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
 	cfg.complete()
-	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
+	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), contact: newContact(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
 	a.fleet.err = errNotAsked
-	a.share = newShare(cfg.Name, a.fleet.running)
+	a.share = newShare(cfg.Name, a.fleet.running, a.contact)
 	a.fleet.byTask = map[driver.TaskID]*member{}
 	a.met = newCounters(a)
 	return a, nil
@@ -56,6 +58,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	tending.Go(func() { a.meet(ctx) })
 	tending.Go(func() { a.share.run(ctx) })
 	tending.Go(func() { a.tidy(ctx) })
+	tending.Go(func() { a.keepContact(ctx) })
 	wait := backoff{}
 	for {
 		err := a.look(ctx)

@@ -34,6 +34,14 @@ func (a *Aggregator) tend(ctx context.Context, m *member) {
 			a.await(ctx, m, &t, changed)
 			continue
 		}
+		_, made := a.contact.state()
+		select {
+		case <-made:
+		case <-changed:
+			continue
+		case <-ctx.Done():
+			return
+		}
 		err := a.serve(ctx, m, &t)
 		if ctx.Err() != nil {
 			return
@@ -200,9 +208,19 @@ func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
 	for {
 		// The claim outlives ctx, so that it can be given back; waiting for it does not.
 		claiming, drop := context.WithCancel(context.WithoutCancel(ctx))
-		stop := context.AfterFunc(ctx, drop)
+		waiting, over := context.WithCancel(ctx)
+		stop := context.AfterFunc(waiting, drop)
+		go func() {
+			lost, _ := a.contact.state()
+			select {
+			case <-lost:
+				over()
+			case <-waiting.Done():
+			}
+		}()
 		claim, err := c.Claim(claiming, client.ClaimOptions{Holder: a.cfg.Name, Wait: true, Fence: t.lost, Told: func(now client.Contest) { a.share.told(m, now) }})
 		stop()
+		over()
 		defer drop()
 		if status.Code(err) == codes.FailedPrecondition {
 			t.done = true // whoever had the claim has released it

@@ -47,6 +47,7 @@ var (
 	lagDesc     = prometheus.NewDesc("wharf_aggregator_lag_entries", "Entries of a worker's journal that the sink has not confirmed, of workers that this aggregator has.", []string{"worker"}, nil)
 	workersDesc = prometheus.NewDesc("wharf_aggregator_workers", "Workers that this aggregator has the claim of.", nil, nil)
 	runtimeDesc = prometheus.NewDesc("wharf_aggregator_runtime_up", "1 if the runtime tells what happens.", nil, nil)
+	contactDesc = prometheus.NewDesc("wharf_aggregator_sink_reachable", "1 if the sink can be reached; who cannot passes its workers on.", nil, nil)
 	sinkDesc    = prometheus.NewDesc("wharf_aggregator_sink_up", "1 if the sink has taken what it was sent last.", nil, nil)
 )
 
@@ -61,7 +62,7 @@ type fleetCollector struct{ a *Aggregator }
 
 // Describe is of prometheus.Collector.
 func (c fleetCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, workersDesc, runtimeDesc, sinkDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, workersDesc, runtimeDesc, sinkDesc, contactDesc} {
 		ch <- d
 	}
 }
@@ -91,6 +92,11 @@ func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(held))
 	ch <- prometheus.MustNewConstMetric(runtimeDesc, prometheus.GaugeValue, up(c.a.fleet.reachable()))
+	reachable := 1.0
+	if c.a.contact.isLost() {
+		reachable = 0
+	}
+	ch <- prometheus.MustNewConstMetric(contactDesc, prometheus.GaugeValue, reachable)
 	ch <- prometheus.MustNewConstMetric(sinkDesc, prometheus.GaugeValue, up(c.a.tide.trouble()))
 }
 

@@ -13,18 +13,19 @@ import (
 // passes one on to that, until nobody has.
 //
 // Who does not see all workers, since it has just come or come back, passes none on: it would take others for idle. And a worker of which it is not known yet what has arrived at the sink stays: the next one would
-// have to begin with that again.
+// have to begin with that again. Who cannot reach the sink passes all on, and is no one that waits: see contact.
 type share struct {
 	name string
 	all  func() int    // how many workers there are to claim
 	wake chan struct{} // has one when something has changed
+	sink *contact
 
 	mu       sync.Mutex
 	contests map[*member]client.Contest
 }
 
-func newShare(name string, all func() int) *share {
-	return &share{name: name, all: all, wake: make(chan struct{}, 1), contests: map[*member]client.Contest{}}
+func newShare(name string, all func() int, sink *contact) *share {
+	return &share{name: name, all: all, sink: sink, wake: make(chan struct{}, 1), contests: map[*member]client.Contest{}}
 }
 
 // told takes in who has a worker, and who waits for it.
@@ -101,6 +102,27 @@ func (s *share) surplus() (m *member, heir string) {
 	return m, heir
 }
 
+// passAll passes on every worker that another waits for.
+func (s *share) passAll() {
+	for _, m := range s.own() {
+		if to := s.heir(m); to != "" {
+			m.pass(to)
+		}
+	}
+}
+
+// own are the workers that this one has.
+func (s *share) own() (all []*member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for m, c := range s.contests {
+		if c.Holder == s.name {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
 // shareEvery is about how long an aggregator waits before it passes the next worker on: until the others know.
 const shareEvery = 100 * time.Millisecond
 
@@ -115,7 +137,9 @@ func (s *share) run(ctx context.Context) {
 		if !pause(ctx, shareEvery/2+rand.N(shareEvery)) {
 			return
 		}
-		if m, heir := s.surplus(); m != nil {
+		if s.sink.isLost() {
+			s.passAll()
+		} else if m, heir := s.surplus(); m != nil {
 			m.pass(heir)
 		}
 	}

@@ -112,11 +112,14 @@ func over(w *wire) func(*aggregator.Config, *wharfapi.Options) {
 }
 
 // holds is how many workers an aggregator has.
-func (r *running) holds() (n int) {
+func (r *running) holds() int { return r.metric("wharf_aggregator_workers") }
+
+// metric is one of its metrics.
+func (r *running) metric(name string) (n int) {
 	rec := httptest.NewRecorder()
 	r.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	for line := range strings.Lines(rec.Body.String()) {
-		if rest, ok := strings.CutPrefix(line, "wharf_aggregator_workers "); ok {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
 			_, _ = fmt.Sscan(rest, &n)
 		}
 	}
@@ -187,4 +190,75 @@ func TestShare(t *testing.T) {
 	for _, f := range all {
 		f.ended("Completed")
 	}
+}
+
+// One of three aggregators does not reach wharf-api any more, and reaches its workers: it passes them to the others. When none of them does, each keeps what it has, and when it is back all goes on.
+func TestSinkOutOfReach(t *testing.T) {
+	const workers = 9
+	w := newWorld(t, wharfapitest.Options{})
+	var all []*fakeWorker
+	for i := range workers {
+		all = append(all, w.add(uint64(i+1)).start())
+	}
+	cut := newWire()
+	three := []*running{w.aggregator("one", func(_ *aggregator.Config, opts *wharfapi.Options) {
+		opts.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			cut.wait(ctx.Done())
+			return cut.on((&net.Dialer{}).DialContext(ctx, network, address))
+		}
+	}), w.aggregator("two", nil), w.aggregator("three", nil)}
+	even := func(n []int) bool { return sum(n) == workers && slices.Max(n)-slices.Min(n) <= 1 }
+	t.Logf("shared evenly after %v", w.held("at first", three, even))
+	cut.set(true)
+	for _, f := range all {
+		f.many(100)
+	}
+	t.Logf("passed on after %v", w.held("when one does not reach wharf-api", three[1:], func(n []int) bool { return sum(n) == workers }))
+	for _, f := range all {
+		w.until(f.build, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 100 })
+	}
+	cut.set(false)
+	t.Logf("shared again after %v", w.held("when it is back", three, even))
+
+	w.api.Down()
+	for _, f := range all {
+		f.many(100)
+	}
+	for _, r := range three {
+		w.t.Logf("found out after %v", r.reaches(w, false))
+	}
+	if n := w.sum(three); n != workers {
+		t.Errorf("while wharf-api is away %d workers are held, want %d", n, workers)
+	}
+	if err := w.api.Up(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("shared again after %v", w.held("when wharf-api is back", three, even))
+	for _, f := range all {
+		f.end(journal.Succeeded, "")
+	}
+	for _, f := range all {
+		f.ended("Completed")
+	}
+}
+
+// reaches waits until the aggregator reaches wharf-api, or does not. Nothing tells.
+func (r *running) reaches(w *world, want bool) time.Duration {
+	w.t.Helper()
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if (r.metric("wharf_aggregator_sink_reachable") == 1) == want {
+			return time.Since(began)
+		}
+		if time.Since(began) > patience {
+			w.t.Fatalf("whether it reaches wharf-api is not %v", want)
+		}
+	}
+}
+
+// sum is how many workers aggregators have together.
+func (w *world) sum(of []*running) (n int) {
+	for _, r := range of {
+		n += r.holds()
+	}
+	return n
 }

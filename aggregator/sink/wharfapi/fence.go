@@ -38,7 +38,7 @@ func (c *fencedConn) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		until := c.fence()
 		if !time.Now().Before(until) {
-			c.abort()
+			_ = c.abort()
 			return n, errFence
 		}
 		if err := c.Conn.SetWriteDeadline(until); err != nil {
@@ -53,6 +53,9 @@ func (c *fencedConn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// Close drops what has not been sent: whoever has waited for an answer has it, and nobody else counts on what arrives later, when another may have the build.
+func (c *fencedConn) Close() error { return c.abort() }
+
 // SetDeadline and SetWriteDeadline: the fence's own is the one for writing.
 func (c *fencedConn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
 
@@ -60,9 +63,9 @@ func (c *fencedConn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadl
 func (c *fencedConn) SetWriteDeadline(time.Time) error { return nil }
 
 // abort closes the connection, and what was written and has not been sent is not sent.
-func (c *fencedConn) abort() {
+func (c *fencedConn) abort() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	_ = c.Conn.Close()
+	return c.Conn.Close()
 }

@@ -1,0 +1,86 @@
+package aggregator
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// contact says whether the sink can be reached at all. Who cannot reach it passes its workers on to those that wait for them, and waits for none; when nobody can reach it, nobody waits, and everything stays.
+type contact struct {
+	mu         sync.Mutex
+	lost, made chan struct{} // one of them is closed
+}
+
+func newContact() *contact {
+	c := &contact{lost: make(chan struct{}), made: make(chan struct{})}
+	close(c.made)
+	return c
+}
+
+// state are two channels, of which one is closed: while there is none, or while there is some.
+func (c *contact) state() (lost, made <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost, c.made
+}
+
+// isLost reports whether there is none.
+func (c *contact) isLost() bool {
+	lost, _ := c.state()
+	select {
+	case <-lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// set notes whether there is some, and reports whether that is new.
+func (c *contact) set(made bool) (changed bool) {
+	if made != c.isLost() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if made {
+		c.lost = make(chan struct{})
+		close(c.made)
+	} else {
+		c.made = make(chan struct{})
+		close(c.lost)
+	}
+	return true
+}
+
+// The sink is asked whether it is there every contactEvery, and has contactBound for an answer. After contactLost that it has not given there is no contact.
+const (
+	contactEvery = 2 * time.Second
+	contactBound = 2 * time.Second
+	contactLost  = 2
+)
+
+// keepContact looks whether the sink can be reached, until ctx ends: nothing tells of a network that is cut.
+func (a *Aggregator) keepContact(ctx context.Context) {
+	for failed := 0; pause(ctx, contactEvery); {
+		bounded, done := context.WithTimeout(ctx, contactBound)
+		err := a.cfg.Sink.Ready(bounded)
+		done()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			failed = 0
+			if a.contact.set(true) {
+				a.tide.rise()
+				a.log.Info("the sink can be reached again")
+			}
+			continue
+		}
+		if failed++; failed >= contactLost && a.contact.set(false) {
+			a.tide.fall(err)
+			a.log.Warn("the sink cannot be reached; workers that others wait for are passed on", "error", err)
+			a.share.changed()
+		}
+	}
+}
