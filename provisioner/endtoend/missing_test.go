@@ -99,14 +99,12 @@ func TestMissing(t *testing.T) {
 	p.repository("wrong", "main", "a:\n  b:\n    container: [\n")
 	p.trigger(5, "wrong", "main")
 	m.failed(5, "no definition that can be used", time.Now(), "the definition cannot be used")
-	p.gone()
-	p.stop()
 
 	q := &missing{p.provisioner("--worker-memory=12MiB"), m.api}
 	q.triggered(6)
 	q.failed(6, "out of memory", time.Now(), "out of memory", "--worker-memory")
-	q.gone()
 	q.stop()
+	p.gone()
 	if p.runtime == "kubernetes" {
 		m.inCluster()
 	}
