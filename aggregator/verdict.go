@@ -85,7 +85,7 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 			l.remains.remove()
 		}
 	}()
-	ran := !v.m.startedAt().IsZero() || !v.found.result.Started.IsZero()
+	ran := !v.found.never() && (!v.m.startedAt().IsZero() || !v.found.result.Started.IsZero())
 	own := time.Now().Before(v.t.until()) // nobody else can have had the claim since
 	if ran && !own && !pause(ctx, claimTime-time.Since(v.seen)) {
 		return context.Cause(ctx)
