@@ -45,6 +45,7 @@ type tide struct {
 	mu   sync.Mutex
 	up   chan struct{} // closed, and replaced, when the tide comes in
 	last error         // why the sink takes nothing; nil if it does
+	rose time.Time     // when it has taken something last
 }
 
 func newTide() *tide { return &tide{up: make(chan struct{})} }
@@ -53,6 +54,7 @@ func newTide() *tide { return &tide{up: make(chan struct{})} }
 func (t *tide) rise() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.rose = time.Now()
 	if t.last != nil {
 		t.last = nil
 		close(t.up)
@@ -74,6 +76,13 @@ func (t *tide) wait(ctx context.Context, d time.Duration) bool {
 	up := t.up
 	t.mu.Unlock()
 	return pause(ctx, d/4) && pauseUntil(ctx, d-d/4, up)
+}
+
+// roseSince reports whether the sink has taken something since a time.
+func (t *tide) roseSince(when time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rose.After(when)
 }
 
 // trouble is why the sink takes nothing, or nil.

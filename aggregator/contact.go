@@ -10,6 +10,7 @@ import (
 type contact struct {
 	mu         sync.Mutex
 	lost, made chan struct{} // one of them is closed
+	since      time.Time     // when it was lost
 }
 
 func newContact() *contact {
@@ -36,6 +37,18 @@ func (c *contact) isLost() bool {
 	}
 }
 
+// isOver reports whether there has been none for so long that all others who cannot reach the sink either know it too, and do not wait any more.
+func (c *contact) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.lost:
+		return time.Since(c.since) >= contactLost*(contactEvery+contactBound)
+	default:
+		return false
+	}
+}
+
 // set notes whether there is some, and reports whether that is new.
 func (c *contact) set(made bool) (changed bool) {
 	if made != c.isLost() {
@@ -47,7 +60,7 @@ func (c *contact) set(made bool) (changed bool) {
 		c.lost = make(chan struct{})
 		close(c.made)
 	} else {
-		c.made = make(chan struct{})
+		c.made, c.since = make(chan struct{}), time.Now()
 		close(c.lost)
 	}
 	return true
@@ -56,7 +69,7 @@ func (c *contact) set(made bool) (changed bool) {
 // The sink is asked whether it is there every contactEvery, and has contactBound for an answer. After contactLost that it has not given there is no contact.
 const (
 	contactEvery = 2 * time.Second
-	contactBound = 2 * time.Second
+	contactBound = 3 * time.Second
 	contactLost  = 2
 )
 
@@ -69,7 +82,7 @@ func (a *Aggregator) keepContact(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil:
+		case err == nil, a.tide.roseSince(time.Now().Add(-contactLost * contactEvery)): // what it has just stored counts more
 			failed = 0
 			if a.contact.set(true) {
 				a.tide.rise()
@@ -79,8 +92,8 @@ func (a *Aggregator) keepContact(ctx context.Context) {
 		}
 		if failed++; failed >= contactLost && a.contact.set(false) {
 			a.tide.fall(err)
-			a.log.Warn("the sink cannot be reached; workers that others wait for are passed on", "error", err)
-			a.share.changed()
+			a.log.Warn("the sink cannot be reached; workers that others wait for will be passed on", "error", err)
 		}
+		a.share.changed()
 	}
 }

@@ -120,12 +120,12 @@ func (m *member) hold(held bool, worker *client.Client) {
 
 // lag is how many entries of the worker's journal the sink has not confirmed. The worker tells how many there are: while the sink takes nothing, nothing is read. If it does not answer, it is how many were read.
 func (m *member) lag(ctx context.Context, s standing) uint64 {
-	last := s.read
+	last, taken := s.read, s.taken
 	if b, err := s.worker.Build(ctx, false); err == nil {
-		last = max(last, b.Last)
+		last, taken = max(last, b.Last), max(taken, b.Taken)
 	}
-	s.taken = max(s.taken, m.standing().taken)
-	return last - min(last, s.taken)
+	taken = max(taken, m.standing().taken)
+	return last - min(last, taken)
 }
 
 // settle notes that it is known what the sink has.
@@ -153,8 +153,8 @@ func (m *member) now() (s driver.State, removed bool, changed <-chan struct{}) {
 func (m *member) set(s driver.State, reason string, removed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s < m.state || m.removed {
-		s = m.state
+	if s < m.state || m.removed { // what was told is older
+		s, reason = m.state, m.reason
 	}
 	if s == m.state && removed == m.removed && reason == m.reason {
 		return

@@ -35,7 +35,7 @@ func newCounters(a *Aggregator) *counters {
 		files:     counter("artifacts_total", "Artifacts that the sink has taken."),
 		claims:    counter("claims_total", "Claims of workers that were granted."),
 		takeovers: counter("takeovers_total", "Of these, those of workers whose last holder had not given them back."),
-		passed:    counter("passed_total", "Workers that were passed on to an aggregator that had fewer."),
+		passed:    counter("passed_total", "Workers that were passed on to an aggregator that had fewer, or since this one could not reach the sink."),
 		verdicts:  counter("verdicts_total", "Builds whose end was reported in place of their worker, which had ended before."),
 		builds:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wharf_aggregator_builds_total", Help: "Builds that were reported to their end, by state."}, []string{"state"}),
 	}

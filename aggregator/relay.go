@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -191,7 +192,7 @@ func (r *relay) finish(ctx context.Context, f *flow) error {
 		state = sink.Completed
 	}
 	// What the sink has beyond the transcript is the beginning of this.
-	tail, skip := append(r.ended(t.State), r.refused...), int(f.have-min(f.have, t.Lines))
+	tail, skip := append(slices.Clone(r.refused), r.ended(t.State)...), int(f.have-min(f.have, t.Lines))
 	if !t.State.Final() {
 		tail = append(r.over(), r.refused...)
 		// Of a journal of which a part is missing, its number of lines does not tell.

@@ -29,8 +29,13 @@ type remains struct {
 	damage  error // why it cannot be read further
 }
 
-// recover copies what a worker has left. A worker without a journal has left nothing, which is no error.
-func (a *Aggregator) recover(ctx context.Context, m *member) (_ *remains, err error) {
+// runtimeError is an error of the runtime, as opposed to one of this machine.
+type runtimeError struct{ error }
+
+func (e runtimeError) Unwrap() error { return e.error }
+
+// recover copies what a worker has left, and calls begun when the runtime has begun with it. A worker without a journal has left nothing, which is no error.
+func (a *Aggregator) recover(ctx context.Context, m *member, begun func()) (_ *remains, err error) {
 	volume := provisioner.VolumeOf(m.task)
 	if volume == "" {
 		return &remains{}, nil
@@ -43,26 +48,38 @@ func (a *Aggregator) recover(ctx context.Context, m *member) (_ *remains, err er
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	late := time.AfterFunc(copyBound, func() { cancel(fmt.Errorf("the runtime has not begun it within %s", copyBound)) })
+	late := time.AfterFunc(copyBound, func() { cancel(fmt.Errorf("the runtime has not gone on with it for %s", copyBound)) })
+	defer late.Stop()
 	stream, err := a.cfg.Driver.CopyOut(ctx, driver.CopyOutOptions{Place: driver.Place{Volume: volume}, Path: "/" + provisioner.Results})
-	late.Stop()
 	if errdefs.IsNotFound(err) {
 		return &remains{}, nil
 	}
 	if err != nil {
-		return nil, cmp.Or(context.Cause(ctx), err)
+		return nil, runtimeError{cmp.Or(context.Cause(ctx), err)}
 	}
 	defer stream.Close()
+	begun()
 	place, err := newScratch(a.cfg.Scratch)
 	if err != nil {
 		return nil, err
 	}
 	r := &remains{scratch: place, dir: place.Name()}
-	if err := unpack(stream, r.dir); err != nil {
+	if err := unpack(&punctual{stream, late}, r.dir); err != nil {
 		r.remove()
-		return nil, err
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	return r, nil
+}
+
+// punctual puts a timer off with every read.
+type punctual struct {
+	io.Reader
+	timer *time.Timer
+}
+
+func (p *punctual) Read(b []byte) (int, error) {
+	p.timer.Reset(copyBound)
+	return p.Reader.Read(b)
 }
 
 // unpack unpacks directories and files, and nothing else, below the first directory of the stream.

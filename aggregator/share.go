@@ -104,23 +104,15 @@ func (s *share) surplus() (m *member, heir string) {
 
 // passAll passes on every worker that another waits for.
 func (s *share) passAll() {
-	for _, m := range s.own() {
-		if to := s.heir(m); to != "" {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	loads := s.loads()
+	for m, c := range s.contests {
+		if to := s.least(c, loads); c.Holder == s.name && to != "" {
+			loads[to]++
 			m.pass(to)
 		}
 	}
-}
-
-// own are the workers that this one has.
-func (s *share) own() (all []*member) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for m, c := range s.contests {
-		if c.Holder == s.name {
-			all = append(all, m)
-		}
-	}
-	return all
 }
 
 // shareEvery is about how long an aggregator waits before it passes the next worker on: until the others know.
@@ -138,7 +130,9 @@ func (s *share) run(ctx context.Context) {
 			return
 		}
 		if s.sink.isLost() {
-			s.passAll()
+			if s.sink.isOver() {
+				s.passAll()
+			}
 		} else if m, heir := s.surplus(); m != nil {
 			m.pass(heir)
 		}

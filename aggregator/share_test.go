@@ -227,9 +227,7 @@ func TestSinkOutOfReach(t *testing.T) {
 	for _, r := range three {
 		w.t.Logf("found out after %v", r.reaches(w, false))
 	}
-	if n := w.sum(three); n != workers {
-		t.Errorf("while wharf-api is away %d workers are held, want %d", n, workers)
-	}
+	w.held("while wharf-api is away", three, func(n []int) bool { return sum(n) == workers })
 	if err := w.api.Up(); err != nil {
 		t.Fatal(err)
 	}
@@ -253,12 +251,4 @@ func (r *running) reaches(w *world, want bool) time.Duration {
 			w.t.Fatalf("whether it reaches wharf-api is not %v", want)
 		}
 	}
-}
-
-// sum is how many workers aggregators have together.
-func (w *world) sum(of []*running) (n int) {
-	for _, r := range of {
-		n += r.holds()
-	}
-	return n
 }

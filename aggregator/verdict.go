@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -25,6 +26,8 @@ type verdict struct {
 	seen  time.Time // when it was seen to have ended
 	found *autopsy
 	turn  *turn
+
+	failing time.Time // since when the runtime does not make the copy
 }
 
 // conclude sees to it that the sink knows how a worker's build has ended, and removes the worker. It returns when that is done, by whomever.
@@ -65,30 +68,16 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err := v.cfg.Sink.Ready(ctx); err != nil { // nothing is copied, and no turn taken, that can lead to nothing
 		return ofSink(err)
 	}
-	left, nothing := make(chan recovered, 1), v.found.gone || v.found.never()
-	copying, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		r := &remains{}
-		var err error
-		if !nothing {
-			r, err = v.recover(copying, v.m)
-		}
-		if err != nil && time.Since(v.seen) > mostCopying && copying.Err() == nil {
-			r, err = &remains{damage: err}, nil
-		}
-		left <- recovered{r, err}
-	}()
-	defer func() {
-		stop()
-		if l := <-left; l.remains != nil {
-			l.remains.remove()
-		}
-	}()
+	c := v.copy(ctx)
+	defer c.stop()
 	ran := !v.found.never() && (!v.m.startedAt().IsZero() || !v.found.result.Started.IsZero())
 	own := time.Now().Before(v.t.until()) // nobody else can have had the claim since
 	if ran && !own && !pause(ctx, claimTime-time.Since(v.seen)) {
 		return context.Cause(ctx)
+	}
+	left, err := v.copied(ctx, c)
+	if err != nil { // it is tried again: what the worker has left is there once, and goes with it
+		return fmt.Errorf("what the worker has left cannot be copied: %w", err)
 	}
 	over := false
 	first, err := v.turn.take(ctx, func() bool {
@@ -119,28 +108,11 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if now.Final() && (!first || v.found.gone) { // whoever had the turn has said it, or whoever had the claim
 		return v.clear(ctx)
 	}
-	l, err := v.copied(ctx, left)
-	if err != nil {
-		return err
-	}
-	if l.err != nil { // it is tried again: what the worker has left is there once, and goes with it
-		return fmt.Errorf("what the worker has left cannot be copied: %w", l.err)
-	}
-	defer l.remains.remove()
-	return v.pronounce(ctx, l.remains)
+	return v.pronounce(ctx, left)
 }
 
-// copied waits for the copy, and keeps the turn meanwhile. Of a worker that has been removed there may be nothing to copy any more.
-func (v *verdict) copied(ctx context.Context, left chan recovered) (recovered, error) {
-	held, stop := context.WithCancel(ctx)
-	defer stop()
-	renew := newRenewer(v.turn)
-	go renew.run(held)
-	done, err := renew.use(ctx)
-	if err != nil {
-		return recovered{}, err
-	}
-	defer done()
+// copied waits for the copy. Of a worker that has been removed there may be nothing to copy any more: what has not begun a while later is not waited for.
+func (v *verdict) copied(ctx context.Context, c *copying) (*remains, error) {
 	late := make(<-chan time.Time)
 	for waiting := false; ; {
 		_, removed, changed := v.m.now()
@@ -153,23 +125,72 @@ func (v *verdict) copied(ctx context.Context, left chan recovered) (recovered, e
 			waiting, late = true, t.C
 		}
 		select {
-		case l := <-left:
-			left <- recovered{}
-			return l, nil
+		case <-c.done:
+			if c.err != nil && removed {
+				return &remains{damage: c.err}, nil
+			}
+			return c.remains, c.err
 		case <-changed:
 		case <-late:
-			v.found.gone = true
-			return recovered{remains: &remains{damage: errors.New("its volume could not be read in time")}}, nil
+			select {
+			case <-c.begun:
+				late = nil
+				continue
+			default:
+			}
+			c.stop()
+			return &remains{damage: errors.New("its volume could not be read in time")}, nil
 		case <-ctx.Done():
-			return recovered{}, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// goneTime is how long a copy has to end when the worker has been removed meanwhile.
-const goneTime = 2 * time.Second
+// copying is a copy of what a worker has left, under way.
+type copying struct {
+	cancel      context.CancelFunc
+	begun, done chan struct{} // closed
+	remains     *remains
+	err         error
+}
 
-// How long a copy of what a worker has left may take to begin, and how long it is tried before the build's end is said without it.
+// stop ends it, and removes what there is.
+func (c *copying) stop() {
+	c.cancel()
+	<-c.done
+	if c.remains != nil {
+		c.remains.remove()
+	}
+}
+
+// copy begins to copy what a worker has left.
+func (v *verdict) copy(ctx context.Context) *copying {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &copying{cancel: cancel, begun: make(chan struct{}), done: make(chan struct{})}
+	if v.found.gone || v.found.never() {
+		c.remains = &remains{}
+		close(c.done)
+		return c
+	}
+	go func() {
+		defer close(c.done)
+		c.remains, c.err = v.recover(ctx, v.m, sync.OnceFunc(func() { close(c.begun) }))
+		switch {
+		case c.err == nil || ctx.Err() != nil:
+		case !errors.As(c.err, new(runtimeError)): // it is this machine's fault
+		case v.failing.IsZero():
+			v.failing = time.Now()
+		case time.Since(v.failing) > mostCopying:
+			c.remains, c.err = &remains{damage: c.err}, nil
+		}
+	}()
+	return c
+}
+
+// goneTime is how long a copy has to begin when the worker has been removed meanwhile.
+const goneTime = 5 * time.Second
+
+// How long a copy of what a worker has left may take to begin, and how long the runtime may fail to make it before the build's end is said without it.
 const (
 	copyBound   = 2 * time.Minute
 	mostCopying = 10 * time.Minute
@@ -188,12 +209,6 @@ func (v *verdict) gone(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// recovered is what a worker has left.
-type recovered struct {
-	remains *remains
-	err     error
 }
 
 // pronounce relays what is left of the journal, and says how the build has ended.

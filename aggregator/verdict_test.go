@@ -163,7 +163,11 @@ func TestGoneMeanwhile(t *testing.T) {
 	f.print("one line")
 	w.until(1, "relayed", func(b *wharfapitest.Build) bool { return b.Count == 1 })
 	f.kill()
-	<-s.begun
+	select {
+	case <-s.begun:
+	case <-time.After(patience):
+		t.Fatal("nothing is copied")
+	}
 	if err := w.driver.Remove(t.Context(), f.task); err != nil {
 		t.Fatal(err)
 	}

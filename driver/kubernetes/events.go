@@ -97,9 +97,11 @@ func (e *teller) wait(any <-chan struct{}, failing error, since time.Time) error
 			return err
 		case c := <-e.states:
 			t := e.tasks[c.uid]
-			if t != nil && c.evict != "" && t.state == driver.StateRunning {
-				if err := e.tell(t, t.state, c.evict); err != nil {
-					return err
+			if c.evict != "" {
+				if t != nil && t.state == driver.StateRunning {
+					if err := e.tell(t, t.state, c.evict); err != nil {
+						return err
+					}
 				}
 				continue
 			}

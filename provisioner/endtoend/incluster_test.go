@@ -2,10 +2,12 @@ package endtoend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func (m *missing) inCluster() {
 	q.stop()
 	m.gone()
 
-	n := m.namespace(admin, "wharf-missing")
+	n := m.namespace(admin)
 	n.aggregator("three", n.url, m.api, "--unstarted=2s")
 
 	_, task := n.begun(8)
@@ -62,12 +64,14 @@ func (m *missing) inCluster() {
 }
 
 // namespace begins a provisioner in a namespace of its own.
-func (m *missing) namespace(admin api.Interface, name string) *missing {
+func (m *missing) namespace(admin api.Interface) *missing {
 	t, ctx := m.t, context.Background()
 	t.Helper()
-	if _, err := admin.CoreV1().Namespaces().Create(ctx, &core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name}}, meta.CreateOptions{}); err != nil {
+	made, err := admin.CoreV1().Namespaces().Create(ctx, &core.Namespace{ObjectMeta: meta.ObjectMeta{GenerateName: "wharf-missing-"}}, meta.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	name := made.Name
 	t.Cleanup(func() { _ = admin.CoreV1().Namespaces().Delete(ctx, name, meta.DeleteOptions{}) })
 	s := *m.system
 	s.url = strings.Replace(s.url, "kubernetes://", "kubernetes:///"+name, 1)
@@ -124,7 +128,8 @@ func fillContainers(t testing.TB, size int) {
 	t.Helper()
 	_, children := workerProcesses()
 	for _, pid := range children {
-		if err := os.WriteFile(filepath.Join("/proc", fmt.Sprint(pid), "root/tmp/filled"), make([]byte, size), 0o600); err != nil {
+		err := os.WriteFile(filepath.Join("/proc", fmt.Sprint(pid), "root/tmp/filled"), make([]byte, size), 0o600)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ESRCH) { // those of another build may be ending
 			t.Fatal(err)
 		}
 	}
@@ -148,14 +153,16 @@ func (m *missing) goneNode(admin api.Interface) {
 		t.Fatal(err)
 	}
 	defer changes.Stop()
-	until := func(is func(watch.Event) bool) {
+	until := func(what string, is func(watch.EventType, *core.Pod) bool) {
+		t.Helper()
 		for ev := range changes.ResultChan() {
-			if is(ev) {
+			if pod, ok := ev.Object.(*core.Pod); ok && is(ev.Type, pod) {
 				return
 			}
 		}
+		t.Fatalf("the watch of the pod has ended before it is %s", what)
 	}
-	until(func(ev watch.Event) bool { return len(ev.Object.(*core.Pod).Spec.SchedulingGates) == 0 })
+	until("started", func(_ watch.EventType, p *core.Pod) bool { return len(p.Spec.SchedulingGates) == 0 })
 	if err := pods.Bind(ctx, &core.Binding{ObjectMeta: meta.ObjectMeta{Name: pod.Name}, Target: core.ObjectReference{Kind: "Node", Name: name}}, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +173,6 @@ func (m *missing) goneNode(admin api.Interface) {
 	if err := nodes.Delete(ctx, name, meta.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	until(func(ev watch.Event) bool { return ev.Type == watch.Deleted })
+	until("deleted", func(what watch.EventType, _ *core.Pod) bool { return what == watch.Deleted })
 	m.failed(build, "its node is gone", time.Now(), "removed")
 }

@@ -122,7 +122,7 @@ func scrape(t testing.TB, at string) (lag float64) {
 // behind is the lag as wharf ps tells it, of all workers.
 func (s *system) behind(a *daemon) (lag uint64) {
 	s.t.Helper()
-	out, err := exec.Command(wharf, "ps", "--workers", "--output=json", "--driver="+s.url, a.flag("worker-key")).Output()
+	out, err := exec.CommandContext(s.t.Context(), wharf, "ps", "--workers", "--output=json", "--driver="+s.url, a.flag("worker-key")).Output()
 	if err != nil {
 		s.t.Fatal(err)
 	}

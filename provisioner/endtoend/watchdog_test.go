@@ -77,7 +77,7 @@ func (p *process) watchdog(api *wharfapitest.Server, flags ...string) (code int,
 		}
 	}
 	args := append([]string{"watchdog", "--once", "--grace=3s", "--every=1s", "--wharf-api=" + api.URL(), "--provisioner=" + p.base, "--provisioner-token=" + token}, flags...)
-	out, err := exec.Command(wharf, args...).CombinedOutput()
+	out, err := exec.CommandContext(p.t.Context(), wharf, args...).CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		p.t.Fatal(err)

@@ -2,10 +2,12 @@ package wharfapi_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,5 +126,41 @@ func TestActiveMany(t *testing.T) {
 			t.Fatalf("%d builds are active, and build 1 is not among them", len(all))
 		}
 		most = len(all)
+	}
+}
+
+// A connection that could not be made is made anew with the next try, when the turn allows it: not in between, when nothing may be written, nor later than that.
+func TestAgainAfterOutage(t *testing.T) {
+	api, s := start(t)
+	api.Add(1)
+	var until atomic.Int64
+	turn := func(d time.Duration) { until.Store(time.Now().Add(d).UnixNano()) }
+	r := s.Open(1, sink.Turn{Fence: func() time.Time { return time.Unix(0, until.Load()) }, Clean: true})
+	defer r.Close()
+	line := []sink.Line{{Time: time.Now(), Text: []byte("a line")}}
+	turn(time.Minute)
+	if err := errors.Join(r.Append(t.Context(), 0, line), r.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	api.Down()
+	time.Sleep(200 * time.Millisecond) // the connection's end is noticed, and the next one is refused
+	if err := errors.Join(r.Append(t.Context(), 1, line), r.Commit(t.Context())); err == nil {
+		t.Fatal("a line was stored by one that is away")
+	}
+	turn(-time.Second)
+	if err := api.Up(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // gRPC tries again after one
+	turn(time.Minute)
+	have, err := r.Lines(t.Context())
+	if err != nil || have != 1 {
+		t.Fatalf("there are %d lines, %v", have, err)
+	}
+	if err := errors.Join(r.Append(t.Context(), 1, line), r.Commit(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if n := api.Count(1); n != 2 {
+		t.Errorf("there are %d lines, want 2", n)
 	}
 }

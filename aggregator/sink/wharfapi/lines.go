@@ -81,6 +81,7 @@ func (r *report) open(ctx context.Context) error {
 	s, err := r.conn.NewStream(life, &wharfapiv5.Builds_ServiceDesc.Streams[0], wharfapiv5.Builds_CreateLogStream_FullMethodName, grpc.ForceCodecV2(codec{}))
 	if err != nil {
 		cancel(nil)
+		r.hangUp() // it would be tried again and again, longer and longer apart, and outside of the turn, when it cannot write
 		return classified(err)
 	}
 	r.stream = &stream{ClientStream: s, cancel: cancel}
@@ -177,7 +178,11 @@ func (r *report) broken() {
 		r.unsure, r.most = s.sent > 0, r.base+s.sent
 	}
 	r.since = time.Now()
-	// With its connection ends what it has under way on this side.
+	r.hangUp()
+}
+
+// hangUp ends the connection for lines, and with it what is under way on this side.
+func (r *report) hangUp() {
 	_ = r.conn.Close()
 	r.conn = nil
 }
