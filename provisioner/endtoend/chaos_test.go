@@ -41,9 +41,10 @@ after:
   last:
     container: {image: %s, cmds: [echo the last line]}
 `, stepImage, lines, stepImage, stepImage))
+	ids := make([]string, builds)
 	for build := 1; build <= builds; build++ {
 		api.Add(uint64(build))
-		p.trigger(build, "print", "main")
+		ids[build-1] = p.trigger(build, "print", "main").ID
 	}
 	over, stop := context.WithTimeout(t.Context(), time.Duration(sample(45, 1800))*time.Second)
 	var killing sync.WaitGroup
@@ -89,6 +90,7 @@ after:
 			r.signal(syscall.SIGQUIT)
 		}
 	}
+	p.deleteRest(ids)
 	t.Logf("killed: %v", killed)
 	for build := 1; build <= builds; build++ {
 		b := api.Build(uint64(build))
