@@ -31,7 +31,7 @@ func (m *missing) inCluster() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := &missing{m.provisioner("--image=localhost/wharf/none:1"), m.api}
+	q := &missing{m.provisioner("--image=localhost/wharf/none:1", "--rate=-1"), m.api}
 	q.triggered(7)
 	q.failed(7, "no such image", time.Now(), "localhost/wharf/none:1")
 	q.stop()
@@ -82,7 +82,7 @@ func (m *missing) namespace(admin api.Interface) *missing {
 	}
 	t.Cleanup(func() { d.Close() })
 	s.workers = d
-	return &missing{s.provisioner(), m.api}
+	return &missing{s.provisioner("--rate=-1"), m.api}
 }
 
 // pod is that of a task.

@@ -100,7 +100,7 @@ func TestMissing(t *testing.T) {
 	p.trigger(5, "wrong", "main")
 	m.failed(5, "no definition that can be used", time.Now(), "the definition cannot be used")
 
-	q := &missing{p.provisioner("--worker-memory=12MiB"), m.api}
+	q := &missing{p.provisioner("--worker-memory=12MiB", "--rate=-1"), m.api}
 	q.triggered(6)
 	q.failed(6, "out of memory", time.Now(), "out of memory", "--worker-memory")
 	q.stop()
