@@ -90,7 +90,7 @@ func (a *Aggregator) seeOff(ctx context.Context, m *member, t *tending) {
 		case <-ctx.Done():
 			return
 		case <-late:
-			t.done = false
+			t.done, t.relayed = false, true
 			a.conclude(ctx, m, t)
 			return
 		}
@@ -135,11 +135,13 @@ func (a *Aggregator) await(ctx context.Context, m *member, t *tending, changed <
 
 // tending is what is known of a worker beyond one claim of it.
 type tending struct {
-	done   bool // everything has been taken
-	fence  uint64
-	lost   uint64      // the fence of a claim whose connection was lost
-	report sink.Report // stays from one claim to the next if nobody else had one between
-	begun  bool        // the sink knows that the build runs
+	done bool // everything has been taken
+	// relayed says so of a worker that has ended since, and that nobody has removed.
+	relayed bool
+	fence   uint64
+	lost    uint64      // the fence of a claim whose connection was lost
+	report  sink.Report // stays from one claim to the next if nobody else had one between
+	begun   bool        // the sink knows that the build runs
 
 	unstarted string // why it was ended before it was started
 

@@ -105,7 +105,7 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err != nil {
 		return ofSink(err)
 	}
-	if now.Final() && (!first || v.found.gone) { // whoever had the turn has said it, or whoever had the claim
+	if now.Final() && (!first || v.found.gone || v.t.relayed) { // whoever had the turn has said it, or whoever had the claim
 		return v.clear(ctx)
 	}
 	return v.pronounce(ctx, left)
@@ -167,7 +167,7 @@ func (c *copying) stop() {
 func (v *verdict) copy(ctx context.Context) *copying {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &copying{cancel: cancel, begun: make(chan struct{}), done: make(chan struct{})}
-	if v.found.gone || v.found.never() {
+	if v.found.gone || v.t.relayed || v.found.never() {
 		c.remains = &remains{}
 		close(c.done)
 		return c

@@ -60,6 +60,7 @@ func (m *missing) inCluster() {
 	if sample(0, 1) == 1 { // the cluster takes more than a minute to believe it
 		n.goneNode(admin)
 	}
+	_ = admin.CoreV1().LimitRanges(n.space()).Delete(ctx, limitName, meta.DeleteOptions{}) // what is left of a worker is looked at by a pod
 	n.gone()
 }
 
@@ -108,14 +109,16 @@ func (m *missing) space() string {
 	return name
 }
 
+// limitName names the limits of a namespace.
+const limitName = "wharf"
+
 // limits has every container that is made from now on in the namespace request so much of its node's disk, which is its limit too.
 func (m *missing) limits(admin api.Interface, disk string) {
 	m.t.Helper()
-	const name = "wharf"
 	all := admin.CoreV1().LimitRanges(m.space())
-	_ = all.Delete(m.t.Context(), name, meta.DeleteOptions{})
+	_ = all.Delete(m.t.Context(), limitName, meta.DeleteOptions{})
 	list := core.ResourceList{core.ResourceEphemeralStorage: resource.MustParse(disk)}
-	_, err := all.Create(m.t.Context(), &core.LimitRange{ObjectMeta: meta.ObjectMeta{Name: name}, Spec: core.LimitRangeSpec{
+	_, err := all.Create(m.t.Context(), &core.LimitRange{ObjectMeta: meta.ObjectMeta{Name: limitName}, Spec: core.LimitRangeSpec{
 		Limits: []core.LimitRangeItem{{Type: core.LimitTypeContainer, Default: list, DefaultRequest: list}},
 	}}, meta.CreateOptions{})
 	if err != nil {

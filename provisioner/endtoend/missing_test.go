@@ -82,7 +82,7 @@ func TestMissing(t *testing.T) {
 	if err := p.workers.Remove(t.Context(), task); err != nil {
 		t.Fatal(err)
 	}
-	m.failed(2, "removed", since, "it has begun", "the build has failed: its worker")
+	m.failed(2, "removed", since, "it has begun", "its worker") // which may be told to end, and say so itself
 
 	w, _ := m.begun(3)
 	since = time.Now()
