@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 // contact says whether the sink can be reached at all. Who cannot reach it passes its workers on to those that wait for them, and waits for none; when nobody can reach it, nobody waits, and everything stays.
@@ -14,8 +16,8 @@ type contact struct {
 }
 
 func newContact() *contact {
-	c := &contact{lost: make(chan struct{}), made: make(chan struct{})}
-	close(c.made)
+	c := &contact{lost: make(chan struct{}), made: make(chan struct{}), since: time.Now()}
+	close(c.lost) // nobody has asked
 	return c
 }
 
@@ -66,7 +68,7 @@ func (c *contact) set(made bool) (changed bool) {
 	return true
 }
 
-// The sink is asked whether it is there every contactEvery, and has contactBound for an answer. After contactLost that it has not given there is no contact.
+// The sink is asked whether it is there every contactEvery, and has contactBound for an answer. After contactLost that it has not given there is no contact, and after as many that it has given there is again.
 const (
 	contactEvery = 2 * time.Second
 	contactBound = 3 * time.Second
@@ -75,25 +77,34 @@ const (
 
 // keepContact looks whether the sink can be reached, until ctx ends: nothing tells of a network that is cut.
 func (a *Aggregator) keepContact(ctx context.Context) {
-	for failed := 0; pause(ctx, contactEvery); {
+	answered, failed := contactLost, 0 // in a row
+	for {
 		bounded, done := context.WithTimeout(ctx, contactBound)
 		err := a.cfg.Sink.Ready(bounded)
 		done()
+		if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) || a.tide.roseSince(time.Now().Add(-contactLost*contactEvery)) {
+			err = nil // it has answered, or has just stored something
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil, a.tide.roseSince(time.Now().Add(-contactLost * contactEvery)): // what it has just stored counts more
-			failed = 0
-			if a.contact.set(true) {
-				a.tide.rise()
-				a.log.Info("the sink can be reached again")
-			}
-			continue
+		case err == nil:
+			answered, failed = answered+1, 0
+		default:
+			answered, failed = 0, failed+1
 		}
-		if failed++; failed >= contactLost && a.contact.set(false) {
+		if answered >= contactLost && a.contact.set(true) {
+			a.tide.rise()
+			a.log.Info("the sink can be reached")
+		}
+		if failed == contactLost {
+			a.contact.set(false)
 			a.tide.fall(err)
 			a.log.Warn("the sink cannot be reached; workers that others wait for will be passed on", "error", err)
 		}
 		a.share.changed()
+		if !pause(ctx, contactEvery) {
+			return
+		}
 	}
 }

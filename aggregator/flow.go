@@ -48,6 +48,11 @@ func (f *flow) run(ctx context.Context) error {
 			}
 		}
 	}()
+	defer func() { // nobody reads on
+		cancel(nil)
+		for range batches {
+		}
+	}()
 	idle := time.NewTimer(0)
 	idle.Stop()
 	for {

@@ -29,11 +29,6 @@ type remains struct {
 	damage  error // why it cannot be read further
 }
 
-// runtimeError is an error of the runtime, as opposed to one of this machine.
-type runtimeError struct{ error }
-
-func (e runtimeError) Unwrap() error { return e.error }
-
 // recover copies what a worker has left, and calls begun when the runtime has begun with it. A worker without a journal has left nothing, which is no error.
 func (a *Aggregator) recover(ctx context.Context, m *member, begun func()) (_ *remains, err error) {
 	volume := provisioner.VolumeOf(m.task)
@@ -55,7 +50,7 @@ func (a *Aggregator) recover(ctx context.Context, m *member, begun func()) (_ *r
 		return &remains{}, nil
 	}
 	if err != nil {
-		return nil, runtimeError{cmp.Or(context.Cause(ctx), err)}
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	defer stream.Close()
 	begun()

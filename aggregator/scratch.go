@@ -34,7 +34,7 @@ func openScratch(dir string) (*scratch, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, &os.PathError{Op: "flock", Path: dir, Err: err}
 	}
 	return &scratch{f}, nil
 }

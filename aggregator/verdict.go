@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"sync"
 	"time"
@@ -66,11 +67,12 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 		return nil // by whoever had the claim; or the build is being built again
 	}
 	if err := v.cfg.Sink.Ready(ctx); err != nil { // nothing is copied, and no turn taken, that can lead to nothing
+		v.failing = time.Time{}
 		return ofSink(err)
 	}
 	c := v.copy(ctx)
 	defer c.stop()
-	ran := !v.found.never() && (!v.m.startedAt().IsZero() || !v.found.result.Started.IsZero())
+	ran := !v.found.never() && (v.found.gone || !v.m.startedAt().IsZero() || !v.found.result.Started.IsZero())
 	own := time.Now().Before(v.t.until()) // nobody else can have had the claim since
 	if ran && !own && !pause(ctx, claimTime-time.Since(v.seen)) {
 		return context.Cause(ctx)
@@ -88,6 +90,15 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if err != nil || over { // who had the turn has removed the worker, so it is done
 		return err
 	}
+	held, stop := context.WithCancel(ctx)
+	defer stop()
+	renew := newRenewer(v.turn)
+	go renew.run(held)
+	done, err := renew.use(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if v.fleet.again(v.m) {
 		return v.turn.end(ctx)
 	}
@@ -108,6 +119,7 @@ func (v *verdict) reach(ctx context.Context) (err error) {
 	if now.Final() && (!first || v.found.gone || v.t.relayed) { // whoever had the turn has said it, or whoever had the claim
 		return v.clear(ctx)
 	}
+	done()
 	return v.pronounce(ctx, left)
 }
 
@@ -175,12 +187,17 @@ func (v *verdict) copy(ctx context.Context) *copying {
 	go func() {
 		defer close(c.done)
 		c.remains, c.err = v.recover(ctx, v.m, sync.OnceFunc(func() { close(c.begun) }))
+		most := mostCopying
+		if errors.As(c.err, new(*fs.PathError)) { // of this machine's own disk: another aggregator may do better
+			most = mostCopyingHere
+		}
 		switch {
-		case c.err == nil || ctx.Err() != nil:
-		case !errors.As(c.err, new(runtimeError)): // it is this machine's fault
+		case c.err == nil:
+			v.failing = time.Time{}
+		case ctx.Err() != nil:
 		case v.failing.IsZero():
 			v.failing = time.Now()
-		case time.Since(v.failing) > mostCopying:
+		case time.Since(v.failing) > most:
 			c.remains, c.err = &remains{damage: c.err}, nil
 		}
 	}()
@@ -190,10 +207,11 @@ func (v *verdict) copy(ctx context.Context) *copying {
 // goneTime is how long a copy has to begin when the worker has been removed meanwhile.
 const goneTime = 5 * time.Second
 
-// How long a copy of what a worker has left may take to begin, and how long the runtime may fail to make it before the build's end is said without it.
+// How long a copy of what a worker has left may take to go on, and how long it may fail, for the runtime or for this machine's disk, before the build's end is said without it.
 const (
-	copyBound   = 2 * time.Minute
-	mostCopying = 10 * time.Minute
+	copyBound       = 2 * time.Minute
+	mostCopying     = 10 * time.Minute
+	mostCopyingHere = time.Hour
 )
 
 // gone looks whether the worker is still there.

@@ -81,7 +81,7 @@ func (a *aggregating) addRest(f *pflag.FlagSet) {
 	f.StringVar(&a.workerKey, "worker-key", "", "`file` with the secret that the workers' tokens are made from, the provisioner's (default: that of the state directory)")
 	f.StringArrayVar(&a.instances, "instance", nil, "an instance of wharf-api whose builds are relayed, by `name` (repeatable; default: all)")
 	f.DurationVar(&a.unstarted, "unstarted", 15*time.Minute, "how long the runtime may say why a worker whose turn has come does not run, before its build is failed")
-	f.StringVar(&a.scratch, "scratch", "", "`directory` for copies of what workers have left that were killed, a few at a time (default: the system's)")
+	f.StringVar(&a.scratch, "scratch", "", "`directory` for copies of what workers have left that were killed, a few at a time, on a disk of this machine (default: the system's)")
 	f.StringVar(&a.name, "name", "", "`who` this is, to workers and to people; no two that run may have the same (default: the host's name and something random)")
 	f.StringVar(&a.http, "http", "127.0.0.1:5010", "`address` of /healthz, /readyz and /metrics; empty is none")
 	f.Var(a.level, "log-level", "what is logged: "+strings.Join(a.level.values, ", "))
