@@ -12,7 +12,7 @@ import (
 type contact struct {
 	mu         sync.Mutex
 	lost, made chan struct{} // one of them is closed
-	since      time.Time     // when it was lost
+	since      time.Time     // when it was lost; zero while there is some
 }
 
 func newContact() *contact {
@@ -30,40 +30,31 @@ func (c *contact) state() (lost, made <-chan struct{}) {
 
 // isLost reports whether there is none.
 func (c *contact) isLost() bool {
-	lost, _ := c.state()
-	select {
-	case <-lost:
-		return true
-	default:
-		return false
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.since.IsZero()
 }
 
 // isOver reports whether there has been none for so long that all others who cannot reach the sink either know it too, and do not wait any more.
 func (c *contact) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case <-c.lost:
-		return time.Since(c.since) >= contactLost*(contactEvery+contactBound)
-	default:
-		return false
-	}
+	return !c.since.IsZero() && time.Since(c.since) >= contactLost*(contactEvery+contactBound)
 }
 
 // set notes whether there is some, and reports whether that is new.
 func (c *contact) set(made bool) (changed bool) {
-	if made != c.isLost() {
-		return false
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if made {
-		c.lost = make(chan struct{})
+	switch lost := !c.since.IsZero(); {
+	case made && lost:
+		c.lost, c.since = make(chan struct{}), time.Time{}
 		close(c.made)
-	} else {
+	case !made && !lost:
 		c.made, c.since = make(chan struct{}), time.Now()
 		close(c.lost)
+	default:
+		return false
 	}
 	return true
 }

@@ -98,8 +98,7 @@ func (m *member) observe() {
 
 // standing is where the relay of a worker stands, for who asks.
 type standing struct {
-	held        bool
-	worker      *client.Client // asks the worker itself, while it is held
+	worker      *client.Client // asks the worker itself; nil if this aggregator does not have the claim
 	settled     bool           // it is known what the sink has
 	read, taken uint64         // entries of the journal that were read, and that the sink has
 }
@@ -111,11 +110,11 @@ func (m *member) standing() standing {
 	return m.stand
 }
 
-// hold notes whether this aggregator has the claim.
-func (m *member) hold(held bool, worker *client.Client) {
+// hold notes that this aggregator has the claim, by a connection, or, if that is nil, has it no more.
+func (m *member) hold(worker *client.Client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stand = standing{held: held, worker: worker}
+	m.stand = standing{worker: worker}
 }
 
 // lag is how many entries of the worker's journal the sink has not confirmed. The worker tells how many there are: while the sink takes nothing, nothing is read. If it does not answer, it is how many were read.

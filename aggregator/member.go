@@ -262,8 +262,8 @@ func (p passed) Error() string { return "the claim was passed on to " + p.to }
 
 // held relays a worker that is claimed, and releases it or gives the claim back.
 func (a *Aggregator) held(ctx context.Context, m *member, t *tending, c *client.Client, claim *client.Claim) error {
-	m.hold(true, c)
-	defer m.hold(false, nil)
+	m.hold(c)
+	defer m.hold(nil)
 	select { // what was asked for before counts for nothing
 	case <-m.passing:
 	default:

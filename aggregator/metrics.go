@@ -75,7 +75,7 @@ func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	var asking errgroup.Group
 	asking.SetLimit(lagAtOnce)
 	for _, m := range c.a.fleet.all() {
-		if s := m.standing(); s.held {
+		if s := m.standing(); s.worker != nil {
 			held++
 			asking.Go(func() error {
 				ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(m.lag(ctx, s)), m.worker.ID)
@@ -84,20 +84,16 @@ func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	_ = asking.Wait()
-	up := func(err error) float64 {
-		if err != nil {
-			return 0
+	up := func(is bool) float64 {
+		if is {
+			return 1
 		}
-		return 1
+		return 0
 	}
 	ch <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(held))
-	ch <- prometheus.MustNewConstMetric(runtimeDesc, prometheus.GaugeValue, up(c.a.fleet.reachable()))
-	reachable := 1.0
-	if c.a.contact.isLost() {
-		reachable = 0
-	}
-	ch <- prometheus.MustNewConstMetric(contactDesc, prometheus.GaugeValue, reachable)
-	ch <- prometheus.MustNewConstMetric(sinkDesc, prometheus.GaugeValue, up(c.a.tide.trouble()))
+	ch <- prometheus.MustNewConstMetric(runtimeDesc, prometheus.GaugeValue, up(c.a.fleet.reachable() == nil))
+	ch <- prometheus.MustNewConstMetric(contactDesc, prometheus.GaugeValue, up(!c.a.contact.isLost()))
+	ch <- prometheus.MustNewConstMetric(sinkDesc, prometheus.GaugeValue, up(c.a.tide.trouble() == nil))
 }
 
 // Handler serves /healthz, /readyz and /metrics.
