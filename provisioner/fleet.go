@@ -85,7 +85,7 @@ func (f *fleet) add(t driver.Task) Worker {
 	return m.shown()
 }
 
-// broken reports whether a worker's task has been in its making for longer than that takes: who made it has died.
+// broken reports whether a worker's task has been in its making, or its removal, for longer than that takes: who was at it has died.
 func (f *fleet) broken(id string) (driver.Task, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

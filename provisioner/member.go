@@ -36,6 +36,10 @@ func (m *member) shown() Worker {
 	w := m.worker
 	to, why := State(""), m.task.Reason
 	switch m.task.State {
+	case driver.StateUnknown:
+		if m.task.Incomplete && w.State == Queued {
+			w.Reason = byHalf
+		}
 	case driver.StateStarting:
 		to = Preparing
 	case driver.StateRunning:
@@ -52,6 +56,9 @@ func (m *member) shown() Worker {
 	}
 	return w
 }
+
+// byHalf is why one that is no whole task does not start.
+const byHalf = "it is being made or removed; if whoever was at it has died, what there is of it is removed in a minute or two"
 
 // step brings a worker to where its task stands. How one ended is told by its log and its result: see read.
 func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {

@@ -680,12 +680,12 @@ type watched struct {
 	*fake.Driver
 	created func(driver.TaskSpec)
 	listed  func([]driver.Task)
-	mute    driver.TaskID // no events tell of it
+	mute    func(driver.TaskID) bool // no events tell of these
 }
 
 func (w *watched) Events(ctx context.Context, o driver.ListOptions, f func(driver.Event) error) error {
 	return w.Driver.Events(ctx, o, func(ev driver.Event) error {
-		if ev.Task == w.mute {
+		if w.mute != nil && w.mute(ev.Task) {
 			return nil
 		}
 		return f(ev)

@@ -266,6 +266,14 @@ func TestHalfMade(t *testing.T) {
 						}
 					}
 				}
+				mute := func(task driver.TaskID) bool {
+					h := half.Load()
+					return h == nil || task == h
+				}
+				p := y.open(t, func(c *provisioner.Config) {
+					c.Driver = &watched{Driver: c.Driver.(*fake.Driver), listed: listed, mute: mute}
+				})
+				time.Sleep(30 * time.Second) // so that it is old enough before it is next looked for such
 				dead := y.Open("workers")
 				defer dead.Close()
 				maker, err := provisioner.New(provisioner.Config{Driver: dead, Image: "worker", WorkerKey: []byte("0123456789abcdef")}) // does not run
@@ -274,15 +282,21 @@ func TestHalfMade(t *testing.T) {
 				}
 				id := ask(t, maker, trigger(1)).ID
 				half.Store(taskOf(t, y, id))
-				p := y.open(t, func(c *provisioner.Config) {
-					c.Driver = &watched{Driver: c.Driver.(*fake.Driver), listed: listed, mute: half.Load().(driver.TaskID)}
-				})
-				time.Sleep(2 * time.Minute)
+				if err := p.Delete(t.Context(), "another"); !errors.Is(err, provisioner.ErrNoWorker) { // has the workers listed
+					t.Error(err)
+				}
+				time.Sleep(80 * time.Second)
 				synctest.Wait()
-				if w, err := p.Worker(id); err != nil || w.State != provisioner.Queued || y.ran[id] != 0 {
+				if w, err := p.Worker(id); err != nil || w.State != provisioner.Queued || !strings.Contains(w.Reason, "being made or removed") || y.ran[id] != 0 {
 					t.Errorf("the half is %+v, %v", w, err)
 				}
-				if asks {
+				if !asks {
+					time.Sleep(30 * time.Second)
+					synctest.Wait()
+					if w, err := p.Worker(id); !errors.Is(err, provisioner.ErrNoWorker) {
+						t.Errorf("the half is still there: %+v, %v", w, err)
+					}
+				} else {
 					ask(t, p, trigger(1))
 					until(t, p, id, provisioner.Succeeded)
 					if err := p.Delete(t.Context(), id); err != nil {

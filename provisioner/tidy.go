@@ -12,25 +12,18 @@ import (
 // How often tidy looks for workers that were kept long enough and for what is left of others, and how old something must be that belongs to no worker: whoever makes
 // a worker makes its volume before.
 const (
-	expireEvery = time.Minute
-	tidyEvery   = 10 * time.Minute
-	orphanAge   = 10 * time.Minute
+	tidyEvery = time.Minute
+	orphanAge = 10 * time.Minute
 )
 
 // tidy removes workers that were kept long enough, and what provisioners and workers that died have left.
 func (p *Provisioner) tidy() {
-	var last time.Time
 	for {
 		now := time.Now()
-		errs := []error{p.expire(p.ctx, now)}
-		if now.Sub(last) >= tidyEvery {
-			last = now
-			errs = append(errs, p.tidyOnce(p.ctx, now))
-		}
-		if err := errors.Join(errs...); err != nil && p.ctx.Err() == nil {
+		if err := errors.Join(p.expire(p.ctx, now), p.tidyOnce(p.ctx, now)); err != nil && p.ctx.Err() == nil {
 			p.log.Warn("not everything that is to be removed could be", "error", err)
 		}
-		if !p.pause(expireEvery) {
+		if !p.pause(tidyEvery) {
 			return
 		}
 	}
@@ -56,7 +49,7 @@ func (p *Provisioner) expire(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// tidyOnce removes what belongs to no worker, or to one that was made by half.
+// tidyOnce removes what belongs to no worker, or to one that was made or removed by half.
 func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	if err := p.refresh(ctx); err != nil {
 		return err
@@ -64,7 +57,7 @@ func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	var errs failures
 	forAll(p.Workers(), func(w Worker) {
 		if half, is := p.fleet.broken(w.ID); is {
-			p.log.Warn("removing a worker that was made by half: whoever asked for it got no answer", "worker", w.ID)
+			p.log.Warn("removing a worker whose making or removal was broken off", "worker", w.ID)
 			ctx, cancel := within(ctx, p.cfg.Grace+removeBound)
 			defer cancel()
 			errs.add(p.remove(ctx, w.ID, half))

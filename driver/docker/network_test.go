@@ -3,12 +3,14 @@ package docker
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
 
 	"github.com/wharfci/wharf/driver"
 )
@@ -315,5 +317,32 @@ func TestStopWhileStarting(t *testing.T) {
 	}
 	if lines, err := readAll(t, r); err != nil || len(lines) != 0 {
 		t.Errorf("log: %q, %v", lines, err)
+	}
+}
+
+// TestNetworkOwnGoes refuses, as the daemon does for a moment after its last container has gone, the network's first removal.
+func TestNetworkOwnGoes(t *testing.T) {
+	d := open(t)
+	refused := 0
+	hook := func(r *http.Request) error {
+		if r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/networks/"+ownNetwork) && refused == 0 {
+			refused++
+			r.URL.Path = strings.TrimSuffix(r.URL.Path, ownNetwork) + "bridge" // which is Docker's own
+		}
+		return nil
+	}
+	if err := d.hook(t.Context(), hook); err != nil {
+		t.Fatal(err)
+	}
+	id := create(t, d, driver.TaskSpec{Network: driver.Network{Mode: driver.NetworkOwn}, Container: sh("sleep 100")})
+	if err := d.Start(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	left, err := d.api.NetworkInspect(t.Context(), ownNetwork, client.NetworkInspectOptions{})
+	if !errdefs.IsNotFound(err) || refused != 1 {
+		t.Errorf("the network is still there: %+v, %v; its removal was refused %d times", left.Network, err, refused)
 	}
 }

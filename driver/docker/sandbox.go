@@ -123,7 +123,10 @@ func missingOwnNetwork(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "network "+ownNetwork+" not found")
 }
 
+// makeOwnNetwork makes it, also when ctx ends meanwhile: the daemon would, and nobody would remove it.
 func (d *Driver) makeOwnNetwork(ctx context.Context) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
 	_, err := d.api.NetworkCreate(ctx, ownNetwork, client.NetworkCreateOptions{
 		Driver: "bridge",
 		Options: map[string]string{
@@ -138,12 +141,32 @@ func (d *Driver) makeOwnNetwork(ctx context.Context) error {
 	return err
 }
 
-// dropOwnNetwork removes the network if nothing uses it, also when ctx has ended; Docker refuses otherwise.
+// dropOwnNetwork removes the network if nothing uses it, also when ctx has ended. The daemon refuses that while a container is on it, whose own removal drops
+// it, and for a moment after the last one has gone, when it lists no container or an endpoint without one.
 func (d *Driver) dropOwnNetwork(ctx context.Context) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	_ = d.patiently(ctx, func() error {
-		_, err := d.api.NetworkRemove(ctx, ownNetwork, client.NetworkRemoveOptions{})
-		return err
-	})
+	for pause := 50 * time.Millisecond; pause < 2*time.Second; pause *= 2 {
+		err := d.patiently(ctx, func() error {
+			_, err := d.api.NetworkRemove(ctx, ownNetwork, client.NetworkRemoveOptions{})
+			return err
+		})
+		if err == nil || errdefs.IsNotFound(err) {
+			return
+		}
+		found, err := d.api.NetworkInspect(ctx, ownNetwork, client.NetworkInspectOptions{})
+		if err != nil {
+			return
+		}
+		for id := range found.Network.Containers {
+			if !strings.HasPrefix(id, "ep-") {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
