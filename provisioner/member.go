@@ -58,7 +58,7 @@ func (m *member) shown() Worker {
 }
 
 // byHalf is why one that is no whole task does not start.
-const byHalf = "it is being made or removed; if whoever was at it has died, what there is of it is removed in a minute or two"
+const byHalf = "it is being made or removed; if whoever was at it has died, what there is of it is removed in some minutes"
 
 // step brings a worker to where its task stands. How one ended is told by its log and its result: see read.
 func (f *fleet) step(m *member, s driver.State, reason string, at time.Time) {

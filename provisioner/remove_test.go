@@ -291,7 +291,7 @@ func TestHalfMade(t *testing.T) {
 					t.Errorf("the half is %+v, %v", w, err)
 				}
 				if !asks {
-					time.Sleep(30 * time.Second)
+					time.Sleep(4 * time.Minute)
 					synctest.Wait()
 					if w, err := p.Worker(id); !errors.Is(err, provisioner.ErrNoWorker) {
 						t.Errorf("the half is still there: %+v, %v", w, err)

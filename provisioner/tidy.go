@@ -56,7 +56,7 @@ func (p *Provisioner) tidyOnce(ctx context.Context, now time.Time) error {
 	}
 	var errs failures
 	forAll(p.Workers(), func(w Worker) {
-		if half, is := p.fleet.broken(w.ID); is {
+		if half, is := p.fleet.broken(w.ID); is && now.Sub(half.Created) > makeBound { // another provisioner may be at it, for as long
 			p.log.Warn("removing a worker whose making or removal was broken off", "worker", w.ID)
 			ctx, cancel := within(ctx, p.cfg.Grace+removeBound)
 			defer cancel()

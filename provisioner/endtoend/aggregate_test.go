@@ -91,7 +91,7 @@ func TestAggregate(t *testing.T) {
 	p.gone()
 }
 
-// gone waits until there is no worker any more, or none of these, and reports whether that is so. What a provisioner has half removed that was killed, another takes for half made for a minute.
+// gone waits until there is no worker any more, or none of these, and reports whether that is so. What a provisioner has half removed that was killed, another takes for half made until it is some minutes old.
 func (p *process) gone(ids ...string) bool {
 	p.t.Helper()
 	for begin := time.Now(); ; {
@@ -102,7 +102,7 @@ func (p *process) gone(ids ...string) bool {
 		if err == nil && len(list) == 0 {
 			return true
 		}
-		if time.Since(begin) > 3*time.Minute {
+		if time.Since(begin) > 7*time.Minute {
 			p.t.Errorf("there are still workers: %+v, %v", list, err)
 			return false
 		}
