@@ -111,6 +111,9 @@ func TestLocal(t *testing.T) {
 	good.end(journal.Succeeded, "")
 	bad.many(2)
 	bad.kill()
+	if res, err := w.driver.Wait(t.Context(), good.task); err != nil || res.Code != 0 {
+		t.Errorf("worker %s was not released: %v, %v", good.id, res, err)
+	}
 	w.leaves(2) // of the one that was released: a provisioner would remove them
 	for path, want := range map[string]string{
 		"/api/build/1": "Completed", "/api/build/1/log": "line 2 of its log", "/api/build/1/artifact": "a.txt",

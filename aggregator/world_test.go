@@ -29,7 +29,7 @@ import (
 
 const (
 	instance = "tests"
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 var key = []byte("a key of the tests alone")

@@ -342,7 +342,32 @@ func TestNetworkOwnGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, err := d.api.NetworkInspect(t.Context(), ownNetwork, client.NetworkInspectOptions{})
-	if !errdefs.IsNotFound(err) || refused != 1 {
+	if !errdefs.IsNotFound(err) && len(left.Network.Containers) == 0 || refused != 1 {
 		t.Errorf("the network is still there: %+v, %v; its removal was refused %d times", left.Network, err, refused)
+	}
+}
+
+// TestNetworkOwnWent removes the network just before a task is started: whoever looks at the task meanwhile takes it for one that may still be started.
+func TestNetworkOwnWent(t *testing.T) {
+	d := open(t)
+	id := create(t, d, driver.TaskSpec{Network: driver.Network{Mode: driver.NetworkOwn}, Container: sh("true")})
+	h, err := d.parse(string(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.removeOwnNetwork(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.api.ContainerStart(t.Context(), h.container, client.ContainerStartOptions{}); !missingOwnNetwork(err) {
+		t.Fatalf("a start without the network: %v", err)
+	}
+	if list, err := d.List(t.Context(), driver.ListOptions{}); err != nil || len(list) != 1 || list[0].State != driver.StateCreated {
+		t.Errorf("the task is %+v, %v", list, err)
+	}
+	if err := d.Start(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := d.Wait(t.Context(), id); err != nil || !res.Succeeded() {
+		t.Errorf("the task has ended as %v, %v", res, err)
 	}
 }

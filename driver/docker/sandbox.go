@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,22 +45,25 @@ func (d *Driver) createSandbox(ctx context.Context, spec driver.SandboxSpec) (dr
 	return driver.SandboxID(handleOf(id, labels).String()), nil
 }
 
-// startOnNetwork starts a container, making the network of NetworkOwn anew if its last user has
-// gone meanwhile.
+// startOnNetwork starts a container, making the network of NetworkOwn anew as often as its last user goes meanwhile.
 func (d *Driver) startOnNetwork(ctx context.Context, id string) error {
-	_, err := d.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
-	if !missingOwnNetwork(err) {
+	made := false
+	start := func() error {
+		_, err := d.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
 		return err
 	}
-	for range 3 {
-		if err := d.makeOwnNetwork(ctx); err != nil {
-			return err
-		}
-		if _, err = d.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); !missingOwnNetwork(err) {
+	err := start()
+	for deadline := time.Now().Add(networkTime); missingOwnNetwork(err) && ctx.Err() == nil; {
+		if time.Now().After(deadline) {
+			err = driver.WithClass(errdefs.ErrUnavailable, "the network %s is removed again and again: %v", ownNetwork, err)
 			break
 		}
+		made = true
+		if err = d.makeOwnNetwork(ctx); err == nil {
+			err = start()
+		}
 	}
-	if err != nil {
+	if err != nil && made {
 		d.dropOwnNetwork(ctx) // whoever has removed the container meanwhile has looked for the network before we made it
 	}
 	return err
@@ -119,21 +123,28 @@ const ownNetwork = "wharf-own"
 // no second one with this interface.
 const ownBridge = "wharf-own0"
 
-func missingOwnNetwork(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "network "+ownNetwork+" not found")
-}
+// noOwnNetwork is how the daemon says that the network is not there, by its name, or by its ID if it went while a container came to it.
+var noOwnNetwork = regexp.MustCompile("network (" + ownNetwork + "|[0-9a-f]{64}) not found")
+
+func missingOwnNetwork(err error) bool { return err != nil && noOwnNetwork.MatchString(err.Error()) }
+
+// networkTime is how long the network is made anew while others remove it, and how long the daemon may refuse to remove it though nothing uses it.
+const networkTime = 10 * time.Second
 
 // makeOwnNetwork makes it, also when ctx ends meanwhile: the daemon would, and nobody would remove it.
 func (d *Driver) makeOwnNetwork(ctx context.Context) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	_, err := d.api.NetworkCreate(ctx, ownNetwork, client.NetworkCreateOptions{
-		Driver: "bridge",
-		Options: map[string]string{
-			"com.docker.network.bridge.enable_icc": "false",
-			"com.docker.network.bridge.name":       ownBridge,
-		},
-		Labels: map[string]string{labelKind: "network"},
+	err := d.patiently(ctx, func() error { // an answer that is lost may be that it was made, and then it is there
+		_, err := d.api.NetworkCreate(ctx, ownNetwork, client.NetworkCreateOptions{
+			Driver: "bridge",
+			Options: map[string]string{
+				"com.docker.network.bridge.enable_icc": "false",
+				"com.docker.network.bridge.name":       ownBridge,
+			},
+			Labels: map[string]string{labelKind: "network"},
+		})
+		return err
 	})
 	if err != nil && (errdefs.IsConflict(err) || strings.Contains(err.Error(), ownBridge) || strings.Contains(err.Error(), "already exists")) {
 		return nil // someone else was faster
@@ -144,18 +155,15 @@ func (d *Driver) makeOwnNetwork(ctx context.Context) error {
 // dropOwnNetwork removes the network if nothing uses it, also when ctx has ended. The daemon refuses that while a container is on it, whose own removal drops
 // it, and for a moment after the last one has gone, when it lists no container or an endpoint without one.
 func (d *Driver) dropOwnNetwork(ctx context.Context) {
-	ctx, cancel := detached(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkTime)
 	defer cancel()
-	for pause := 50 * time.Millisecond; pause < 2*time.Second; pause *= 2 {
-		err := d.patiently(ctx, func() error {
-			_, err := d.api.NetworkRemove(ctx, ownNetwork, client.NetworkRemoveOptions{})
+	for pause := 50 * time.Millisecond; d.removeOwnNetwork(ctx) != nil && ctx.Err() == nil; pause = min(2*pause, time.Second) {
+		var found client.NetworkInspectResult
+		err := d.patiently(ctx, func() (err error) {
+			found, err = d.api.NetworkInspect(ctx, ownNetwork, client.NetworkInspectOptions{})
 			return err
 		})
-		if err == nil || errdefs.IsNotFound(err) {
-			return
-		}
-		found, err := d.api.NetworkInspect(ctx, ownNetwork, client.NetworkInspectOptions{})
-		if err != nil {
+		if errdefs.IsNotFound(err) {
 			return
 		}
 		for id := range found.Network.Containers {
@@ -165,8 +173,19 @@ func (d *Driver) dropOwnNetwork(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(pause):
 		}
 	}
+}
+
+// removeOwnNetwork asks for it once.
+func (d *Driver) removeOwnNetwork(ctx context.Context) error {
+	err := d.patiently(ctx, func() error {
+		_, err := d.api.NetworkRemove(ctx, ownNetwork, client.NetworkRemoveOptions{})
+		return err
+	})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
 }

@@ -68,8 +68,8 @@ func phaseOf(c *container.InspectResponse) phase {
 		return phaseRunning
 	case !timeOf(s.StartedAt).IsZero():
 		return phaseExited
-	case s.Error != "" && !strings.Contains(s.Error, "context canceled"):
-		// A start that a current daemon gave up, because the connection of its caller broke, may be done again.
+	case s.Error != "" && !strings.Contains(s.Error, "context canceled") && !noOwnNetwork.MatchString(s.Error):
+		// A start that a current daemon gave up, because the connection of its caller broke, may be done again, and one on a network that has just gone is.
 		return phaseFailed
 	case markOf(c) != 0:
 		return phaseMarked

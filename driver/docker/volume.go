@@ -112,7 +112,7 @@ func (d *Driver) RemoveVolume(ctx context.Context, id driver.VolumeID) error {
 	}
 	switch {
 	case err == nil:
-		d.dropOwnNetwork(ctx) // a process that died between making the network and its first task leaves it, and its volumes
+		_ = d.removeOwnNetwork(ctx) // refused if it is used: a process that died between making the network and its first task leaves it, and its volumes
 	case errdefs.IsNotFound(err):
 		return nil
 	case errdefs.IsConflict(err):

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/wharfci/wharf/aggregator/sink/wharfapi/wharfapitest"
+	"github.com/wharfci/wharf/driver"
+	"github.com/wharfci/wharf/provisioner"
 )
 
 // TestEverythingDies has builds triggered, built and relayed by two aggregators, while every second something is killed, or stopped for a while: an aggregator, the provisioner, a worker's process, the connection to
@@ -91,6 +93,9 @@ after:
 		}
 	}
 	p.deleteRest(ids)
+	if verdicts, err := volumesLeft(t.Context(), p.workers, driver.ListOptions{Labels: map[string]string{provisioner.LabelRole: provisioner.RoleVerdict}}); err != nil || len(verdicts) > 0 {
+		t.Errorf("what a killed aggregator was about to tell is left: %+v, %v", verdicts, err) // the other one takes it away
+	}
 	t.Logf("killed: %v", killed)
 	for build := 1; build <= builds; build++ {
 		b := api.Build(uint64(build))

@@ -35,7 +35,7 @@ func TestBranches(t *testing.T) {
 
 // TestHostileServers clones from servers that are no good, and wants a person to be told why that failed.
 func TestHostileServers(t *testing.T) {
-	p := begin(t, "--clone-timeout=6s")
+	p := begin(t, "--clone-timeout=20s")
 	elsewhere := serve(t, http.NotFoundHandler())
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hangs.git/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

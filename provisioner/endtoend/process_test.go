@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wharfci/wharf/provisioner/client"
 )
@@ -89,7 +90,8 @@ func (p *process) start(address string) {
 	if p.base == "" {
 		p.base = "http://" + at
 	}
-	for p.asks() == http.StatusServiceUnavailable { // until it knows what there is, which nothing tells
+	for p.asks() == http.StatusServiceUnavailable { // until it knows what there is, which nothing tells; more often would be against its rate
+		time.Sleep(50 * time.Millisecond)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -56,6 +56,9 @@ func BenchmarkIdleWorkers(b *testing.B) {
 		api.Add(uint64(i + 1))
 		p.trigger(i+1, "stays", "main")
 	})
+	if b.Failed() {
+		b.FailNow()
+	}
 	for build := 1; build <= number; build++ {
 		p.report(api, build, "begun", func(b *wharfapitest.Build) bool { return b.Count == 1 })
 	}

@@ -132,13 +132,13 @@ func (p *process) until(id string, states ...provisioner.State) provisioner.Work
 
 // empty wants nothing to be left.
 func (s *system) empty() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, d := range []driver.Driver{s.workers, s.builds} {
 		if tasks, err := tasksLeft(ctx, d); err != nil || len(tasks) > 0 {
 			s.t.Errorf("there are tasks left: %+v, %v", tasks, err)
 		}
-		if volumes, err := volumesLeft(ctx, d); err != nil || len(volumes) > 0 {
+		if volumes, err := volumesLeft(ctx, d, driver.ListOptions{}); err != nil || len(volumes) > 0 {
 			s.t.Errorf("there are volumes left: %+v, %v", volumes, err)
 		}
 		wipe(ctx, d)
@@ -159,7 +159,7 @@ func wipe(ctx context.Context, d driver.Driver) {
 
 // tasksLeft returns what tasks there are. They have a few seconds to go: a worker whose removal has begun is none any more to the provisioner, which may be at it still.
 func tasksLeft(ctx context.Context, d driver.Driver) (tasks []driver.Task, err error) {
-	for begin := time.Now(); ; {
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		tasks, err = d.List(ctx, driver.ListOptions{})
 		if err != nil || len(tasks) == 0 || time.Since(begin) > 20*time.Second {
 			return tasks, err
@@ -167,11 +167,11 @@ func tasksLeft(ctx context.Context, d driver.Driver) (tasks []driver.Task, err e
 	}
 }
 
-// volumesLeft returns what volumes there are. They have a few seconds to go: slots are given back, and a worker's volume is removed, just after the worker has gone, and a runtime tells nobody of volumes.
-func volumesLeft(ctx context.Context, d driver.Driver) (volumes []driver.Volume, err error) {
-	for begin := time.Now(); ; {
-		volumes, err = d.ListVolumes(ctx, driver.ListOptions{})
-		if err != nil || len(volumes) == 0 || time.Since(begin) > 20*time.Second {
+// volumesLeft returns what volumes there are of a kind. They have a few seconds to go: slots are given back, and a worker's volume is removed, just after the worker has gone, and a runtime tells nobody of volumes.
+func volumesLeft(ctx context.Context, d driver.Driver, of driver.ListOptions) (volumes []driver.Volume, err error) {
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		volumes, err = d.ListVolumes(ctx, of)
+		if err != nil || len(volumes) == 0 || time.Since(begin) > 40*time.Second {
 			return volumes, err
 		}
 	}

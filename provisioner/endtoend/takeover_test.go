@@ -131,6 +131,9 @@ func TestTakeOver(t *testing.T) {
 		defer mu.Unlock()
 		builds[w.ID] = w.Build
 	})
+	if t.Failed() {
+		t.FailNow()
+	}
 	h.even(number, names...)
 
 	all[0].end(syscall.SIGKILL)
