@@ -30,6 +30,7 @@ type Aggregator struct {
 	id      string        // names this one on the runtime
 	ending  sync.Map      // the marks of workers whose builds' ends are being reported
 	copying chan struct{} // a turn for each copy of what a worker has left
+	dialing chan struct{} // a turn for each connection to a worker that is being made
 	strange chan struct{} // has one when the runtime has told of a worker that is not known
 	looking sync.Mutex    // one list at a time: an older one is never taken in after a newer one
 }
@@ -40,7 +41,7 @@ func New(cfg Config) (*Aggregator, error) {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
 	cfg.complete()
-	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), contact: newContact(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), id: strings.ToLower(rand.Text()[:16])}
+	a := &Aggregator{cfg: cfg, log: cfg.Log, tide: newTide(), contact: newContact(), strange: make(chan struct{}, 1), copying: make(chan struct{}, copies), dialing: make(chan struct{}, dialsAtOnce), id: strings.ToLower(rand.Text()[:16])}
 	a.fleet.err = errNotAsked
 	a.share = newShare(cfg.Name, a.fleet.running, a.contact)
 	a.fleet.byTask = map[driver.TaskID]*member{}

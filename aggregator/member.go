@@ -189,19 +189,46 @@ func (t *tending) drop() {
 
 // Dial prepares to speak with a worker through its runtime, with the key of its provisioner. The connection is made with the first call, which ends when a runtime takes longer than half a minute for it.
 func Dial(d driver.Driver, key []byte, worker string, task driver.TaskID) (*client.Client, error) {
+	return dial(key, worker, func(ctx context.Context) (net.Conn, error) { return driver.Dial(ctx, d, task, provisioner.Port) })
+}
+
+func dial(key []byte, worker string, connect func(context.Context) (net.Conn, error)) (*client.Client, error) {
 	return client.Dial(worker, client.Options{
 		Token: provisioner.Token(key, worker),
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, askBound)
 			defer cancel()
-			return driver.Dial(ctx, d, task, provisioner.Port)
+			return connect(ctx)
 		},
 	})
 }
 
+// How many connections to workers are made at once, and how long one that is slow keeps others waiting: on Kubernetes each has a process started in the worker's pod, and a node that is asked for more than it
+// can start has none ready in time, for as long as all are tried again.
+const (
+	dialsAtOnce = 8
+	dialTurn    = 5 * time.Second
+)
+
+// connect makes a connection to a worker when it is its turn.
+func (a *Aggregator) connect(ctx context.Context, task driver.TaskID) (net.Conn, error) {
+	select {
+	case a.dialing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting until fewer connections to workers are being made: %w", context.Cause(ctx))
+	}
+	next := sync.OnceFunc(func() { <-a.dialing })
+	late := time.AfterFunc(dialTurn, next)
+	defer func() {
+		late.Stop()
+		next()
+	}()
+	return driver.Dial(ctx, a.cfg.Driver, task, provisioner.Port)
+}
+
 // serve claims a worker that runs, and relays it, and again when it was passed on. It returns nil when everything has been taken.
 func (a *Aggregator) serve(ctx context.Context, m *member, t *tending) error {
-	c, err := Dial(a.cfg.Driver, a.cfg.WorkerKey, m.worker.ID, m.task.ID)
+	c, err := dial(a.cfg.WorkerKey, m.worker.ID, func(ctx context.Context) (net.Conn, error) { return a.connect(ctx, m.task.ID) })
 	if err != nil {
 		return err
 	}
