@@ -37,6 +37,7 @@ type member struct {
 	waits   time.Time     // since when the runtime says why it does not run though its turn has come; zero if it does not
 	notes   []note
 	stand   standing
+	longest uint64      // how many entries its journal was known to have
 	passing chan string // takes who is to have the claim, if this one has it
 }
 
@@ -117,14 +118,23 @@ func (m *member) hold(worker *client.Client) {
 	m.stand = standing{worker: worker}
 }
 
-// lag is how many entries of the worker's journal the sink has not confirmed. The worker tells how many there are: while the sink takes nothing, nothing is read. If it does not answer, it is how many were read.
+// lag is how many entries of the worker's journal the sink has not confirmed. The worker tells how many there are: while the sink takes nothing, nothing is read. If it does not answer, it is how many it had when it last did, or were read.
 func (m *member) lag(ctx context.Context, s standing) uint64 {
 	last, taken := s.read, s.taken
 	if b, err := s.worker.Build(ctx, false); err == nil {
 		last, taken = max(last, b.Last), max(taken, b.Taken)
 	}
+	last = m.atLeast(last)
 	taken = max(taken, m.standing().taken)
 	return last - min(last, taken)
+}
+
+// atLeast notes how long the worker's journal is at least, and returns the longest that it was known to be: it may not answer now.
+func (m *member) atLeast(last uint64) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.longest = max(m.longest, last)
+	return m.longest
 }
 
 // settle notes that it is known what the sink has.

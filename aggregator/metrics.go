@@ -53,7 +53,7 @@ var (
 
 // Bounds of asking workers how long their journals are.
 const (
-	lagBound  = 2 * time.Second
+	lagBound  = 5 * time.Second
 	lagAtOnce = 16
 )
 
