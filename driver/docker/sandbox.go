@@ -47,23 +47,24 @@ func (d *Driver) createSandbox(ctx context.Context, spec driver.SandboxSpec) (dr
 
 // startOnNetwork starts a container, making the network of NetworkOwn anew as often as its last user goes meanwhile.
 func (d *Driver) startOnNetwork(ctx context.Context, id string) error {
-	made := false
 	start := func() error {
 		_, err := d.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
 		return err
 	}
 	err := start()
+	if !missingOwnNetwork(err) {
+		return err
+	}
 	for deadline := time.Now().Add(networkTime); missingOwnNetwork(err) && ctx.Err() == nil; {
 		if time.Now().After(deadline) {
 			err = driver.WithClass(errdefs.ErrUnavailable, "the network %s is removed again and again: %v", ownNetwork, err)
 			break
 		}
-		made = true
 		if err = d.makeOwnNetwork(ctx); err == nil {
 			err = start()
 		}
 	}
-	if err != nil && made {
+	if err != nil {
 		d.dropOwnNetwork(ctx) // whoever has removed the container meanwhile has looked for the network before we made it
 	}
 	return err
